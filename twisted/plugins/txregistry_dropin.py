@@ -1,0 +1,11 @@
+"""What txregistry offers to twistd and to itself; imports nothing heavy."""
+
+from twisted.application.service import ServiceMaker
+
+from txregistry.storage.makers import FilesystemMaker, MemoryMaker
+
+twistd_command = ServiceMaker(
+    "txregistry", "txregistry.tap", "A Docker/OCI image registry.", "txregistry"
+)
+filesystem_storage = FilesystemMaker()
+inmemory_storage = MemoryMaker()

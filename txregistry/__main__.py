@@ -1,0 +1,99 @@
+"""The command ``txregistry``: serving in the foreground, and looking at the configuration.
+
+May import everything; each subcommand imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.python.usage import UsageError
+
+from . import __version__
+from .interfaces import IStorageMaker
+from .plugins import discover
+from .tap import load_or_complain
+
+GOOD, BAD = 0, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    :return: the exit code: 0 good, 1 something is wrong, 2 wrong usage.
+    """
+    parser = argparse.ArgumentParser(prog="txregistry", description="A Docker/OCI image registry.")
+    parser.add_argument("--version", action="version", version=f"txregistry {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, run, text in (
+        ("serve", serve, "serve in the foreground until stopped"),
+        ("check-config", check_config, "tell every mistake of a configuration"),
+        ("show-config", show_config, "print the configuration in force, without secrets"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("file", nargs="?", type=Path, help="the configuration file")
+        command.set_defaults(run=run)
+        if name == "show-config":
+            command.add_argument(
+                "--origins", action="store_true", help="say where each value comes from"
+            )
+    listing = commands.add_parser("plugins", help="list what was found, and what could not be")
+    listing.set_defaults(run=list_plugins)
+    chosen = parser.parse_args(arguments)
+    try:
+        code: int = chosen.run(chosen)
+    except UsageError as error:
+        print(f"txregistry: {error}", file=sys.stderr)
+        return BAD
+    return code
+
+
+def serve(chosen: argparse.Namespace) -> int:
+    """Run the daemon in the foreground, as ``twistd -n txregistry`` does."""
+    from twisted.scripts.twistd import run
+
+    load_or_complain(chosen.file)
+    sys.argv = ["twistd", "--nodaemon", "--pidfile=", "txregistry"]
+    if chosen.file is not None:
+        sys.argv += ["--config", str(chosen.file)]
+    run()
+    return GOOD
+
+
+def check_config(chosen: argparse.Namespace) -> int:
+    """Tell every mistake, and what has no effect."""
+    loaded = load_or_complain(chosen.file)
+    for notice in loaded.notices:
+        print(f"note: {notice}")
+    print(f"{loaded.source}: good")
+    return GOOD
+
+
+def show_config(chosen: argparse.Namespace) -> int:
+    """Print the settings in force as YAML."""
+    from .config.show import shown
+
+    print(shown(load_or_complain(chosen.file), chosen.origins), end="")
+    return GOOD
+
+
+def list_plugins(chosen: argparse.Namespace) -> int:
+    """List plugins with where they come from."""
+    found = discover(IStorageMaker)
+    rows: list[tuple[Any, ...]] = [
+        ("storage", plugin.name, plugin.summary, plugin.origin)
+        for _, plugin in sorted(found.plugins.items())
+    ]
+    for kind, name, summary, origin in rows:
+        print(f"{kind:8} {name:16} {summary} ({origin})")
+    for failure in found.failures:
+        print(f"failed   {failure.origin}: {failure.text}")
+    return BAD if found.failures else GOOD
+
+
+if __name__ == "__main__":
+    sys.exit(main())

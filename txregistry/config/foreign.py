@@ -1,0 +1,37 @@
+"""Options of CNCF distribution that this registry does not have, and what to do about each.
+
+``UNSUPPORTED`` ones would change what clients may do or what is told to whom, so the start is
+refused; ``IGNORED`` ones have no effect that anybody could miss.
+"""
+
+from __future__ import annotations
+
+_LATER = "is not supported by this version; remove it, "
+
+UNSUPPORTED = {
+    "auth": _LATER + "and keep the registry on a private address or behind a proxy that "
+    "authenticates, since everybody who reaches it may push",
+    "notifications": _LATER + "and poll the tags or the catalog instead",
+    "reporting": _LATER + "and read the log",
+    "middleware": _LATER + "since nothing would be called",
+    "proxy": _LATER + "and mirror with a copying client, since nothing would be pulled through",
+    "policy": _LATER + "since nothing would be refused",
+    "loglevel": "is the old spelling; write log.level",
+    "log.hooks": _LATER + "and let a log collector send mails",
+    "http.tls.letsencrypt": _LATER + "and let an ACME client write http.tls.certificate and "
+    "http.tls.key, which are read again when they change",
+    "http.h2c": _LATER + "since clients of registries speak HTTP/1.1",
+}
+
+IGNORED = {
+    "redis": "has no effect: there is no cache that needs it",
+    "health": "has no effect yet",
+    "compatibility": "has no effect: images of Docker's schema 1 are refused",
+    "storage.cache": "has no effect: the database answers what the cache did",
+    "storage.redirect": "has no effect with local storage",
+    "storage.tag": "has no effect: tags are looked up in the database",
+    "log.reportcaller": "has no effect: records carry their source",
+    "http.http2": "has no effect: HTTP/1.1 is spoken",
+    "http.debug.prometheus": "has no effect yet",
+    "validation.enabled": "has no effect: write validation.disabled",
+}

@@ -1,0 +1,280 @@
+"""Loading the configuration: defaults, then the file, then the environment.
+
+Nothing is started from a configuration with a mistake, and all mistakes are told at once.
+May import the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from attrs import define, evolve, field, frozen, has
+
+from ..interfaces import IStorageMaker
+from ..model.options import Secret
+from .nodes import Mistake, Node, Reading
+from .settings import Settings, Storage
+from .structuring import Structuring, _optional, options_of
+
+ENVIRONMENT = "REGISTRY_"
+PATH_VARIABLE = "REGISTRY_CONFIGURATION_PATH"
+VERSION = "0.1"
+DEFAULT_DRIVER = "filesystem"
+SERVICE_ROOT = "/var/lib/txregistry"
+
+
+class ConfigurationMistakes(Exception):
+    """The configuration cannot be used.
+
+    :param mistakes: everything that is wrong with it.
+    """
+
+    def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+@frozen
+class Loaded:
+    """A configuration: the settings, where each comes from, what the operator should know."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    notices: tuple[str, ...]
+    source: str
+
+
+def load(
+    path: Path | None, environ: Mapping[str, str], makers: Mapping[str, IStorageMaker]
+) -> Loaded:
+    """Load the configuration.
+
+    :param path: the file; None for the one that the environment names, else the packaged sample.
+    :param environ: the environment.
+    :param makers: the storage makers that are installed, by name.
+    :raises ConfigurationMistakes: with everything that is wrong.
+    """
+    if path is None and environ.get(PATH_VARIABLE):
+        path = Path(environ[PATH_VARIABLE])
+    reading = Reading()
+    if path is None:
+        text, source, base = sample(), "the packaged sample", Path.cwd()
+    else:
+        source, base = str(path), path.resolve().parent
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ConfigurationMistakes(
+                (Mistake(source, "", f"cannot be read: {error}"),)
+            ) from None
+    root = reading.text(text, source)
+    if reading.mistakes:
+        raise ConfigurationMistakes(tuple(reading.mistakes))
+    root = root or Node({}, source)
+    if path is None and environ.get("STATE_DIRECTORY"):
+        root = _service_root(root, environ["STATE_DIRECTORY"])
+    loading = _Loading(makers, Structuring(base), reading)
+    root = loading.overlay(root, environ)
+    settings = loading.settings(root)
+    mistakes = (*reading.mistakes, *loading.structuring.mistakes)
+    if mistakes or settings is None:
+        raise ConfigurationMistakes(mistakes)
+    return Loaded(settings, loading.structuring.origins, tuple(loading.structuring.notices), source)
+
+
+def sample() -> str:
+    """The configuration that is used without a file."""
+    return files(__package__).joinpath("sample.yml").read_text(encoding="utf-8")
+
+
+def _service_root(root: Node, directory: str) -> Node:
+    """Keep data where the service manager says."""
+    state = Node(directory.partition(":")[0], "environment STATE_DIRECTORY")
+    driver = Node({"rootdirectory": state}, state.origin)
+    storage = root.value.get("storage") or Node({}, root.origin)
+    storage = evolve(storage, value={**storage.value, DEFAULT_DRIVER: driver})
+    return evolve(root, value={**root.value, "storage": storage})
+
+
+@define
+class _Loading:
+    makers: Mapping[str, IStorageMaker]
+    structuring: Structuring
+    reading: Reading
+    _storage_options: dict[str, Any] = field(factory=lambda: options_of(Storage))
+
+    # --- the file ----------------------------------------------------------------------------
+
+    def settings(self, root: Node) -> Settings | None:
+        """The settings in a tree of nodes."""
+        build = self.structuring
+        content = dict(build.mapping(root, ""))
+        version = content.pop("version", None)
+        if version is None or str(version.value) != VERSION:
+            origin = version.origin if version is not None else root.origin
+            build.mistakes.append(Mistake(origin, "version", f"has to be {VERSION}"))
+        storage = self._storage(content.pop("storage", None))
+        level = content.get("log")
+        settings: Settings | None = build.section(
+            Settings, evolve(root, value=content), "", storage=storage
+        )
+        if settings is not None and settings.log.formatter == "logstash":
+            origin = level.origin if level is not None else root.origin
+            build.notices.append(f"{origin}: log.formatter: logstash is written as json")
+        self._check_tls(settings)
+        return settings
+
+    def _storage(self, node: Node | None) -> Storage | None:
+        build = self.structuring
+        content = build.mapping(node, "storage")
+        drivers = [name for name in content if name in self.makers]
+        origin = node.origin if node is not None else "default"
+        if len(drivers) > 1:
+            names = ", ".join(drivers)
+            build.mistakes.append(
+                Mistake(origin, "storage", f"has several drivers ({names}); keep one")
+            )
+        driver = drivers[0] if drivers else DEFAULT_DRIVER
+        known = {*self._storage_options, *self.makers}
+        common: dict[str, Node] = {}
+        for name, value in content.items():
+            if name in self._storage_options:
+                common[name] = value
+            elif name not in self.makers:
+                build.unknown(name, value, "storage", dict.fromkeys(known))
+        build.origins["storage.driver"] = content[driver].origin if drivers else "default"
+        options = build.section(
+            self.makers[driver].settings, content.get(driver), f"storage.{driver}"
+        )
+        section: Storage | None = build.section(
+            Storage, Node(common, origin), "storage", driver=driver, options=options
+        )
+        return section
+
+    def _check_tls(self, settings: Settings | None) -> None:
+        if settings is None:
+            return
+        tls = settings.http.tls
+        if (tls.certificate is None) != (tls.key is None):
+            self.structuring.mistakes.append(
+                Mistake(
+                    self.structuring.origins.get("http.tls.certificate", "http.tls"),
+                    "http.tls",
+                    "certificate and key go together; give both or none",
+                )
+            )
+        elif tls.certificate is None and tls.clientcas:
+            self.structuring.mistakes.append(
+                Mistake(
+                    self.structuring.origins["http.tls.clientcas"],
+                    "http.tls.clientcas",
+                    "needs certificate and key",
+                )
+            )
+
+    # --- the environment ---------------------------------------------------------------------
+
+    def overlay(self, root: Node, environ: Mapping[str, str]) -> Node:
+        """Put the environment's values over the file's, parents before their parts."""
+        for name in sorted(environ):
+            if name.startswith(ENVIRONMENT) and name != PATH_VARIABLE:
+                root = self._override(root, name, environ[name])
+        return root
+
+    def _override(self, root: Node, name: str, text: str) -> Node:
+        origin = f"environment {name}"
+        words = name.removeprefix(ENVIRONMENT).lower().split("_")
+        keys, secret = self._resolve(Settings, words), False
+        if keys is None and words[-1] == "file":
+            keys = self._resolve(Settings, words[:-1], only_secret=True)
+            secret = keys is not None
+        if keys is None:
+            self.reading.mistakes.append(
+                Mistake(origin, "", f"names no option{self._similar(name)}")
+            )
+            return root
+        if secret:
+            try:
+                node: Node | None = Node(Path(text).read_text().strip(), origin)
+            except OSError as error:
+                self.reading.mistakes.append(Mistake(origin, "", f"cannot be read: {error}"))
+                return root
+        else:
+            node = self.reading.text(text, origin, lines=False) or Node(None, origin)
+        if keys == ["storage"] and node is not None and isinstance(node.value, str):
+            return self._switch_driver(root, node)
+        return _replaced(root, keys, node)
+
+    def _switch_driver(self, root: Node, node: Node) -> Node:
+        """``REGISTRY_STORAGE=name`` takes another driver and keeps the other options."""
+        storage = root.value.get("storage") or Node({}, node.origin)
+        kept = {
+            name: value
+            for name, value in storage.value.items()
+            if name not in self.makers or name == node.value
+        }
+        kept.setdefault(node.value, Node({}, node.origin))
+        return _replaced(root, ["storage"], Node(kept, node.origin))
+
+    def _resolve(
+        self, settings: type, words: list[str], only_secret: bool = False
+    ) -> list[str] | None:
+        """The keys that the words of a variable's name lead to."""
+        if not words:
+            return []
+        sections: dict[str, Any] = dict(get_type_hints(settings))
+        known = {name: sections[name] for name in options_of(settings)}
+        if settings is Settings:
+            known["storage"] = Storage
+            known["version"] = str
+        if settings is Storage:
+            known.update({name: maker.settings for name, maker in self.makers.items()})
+        for count in range(1, len(words) + 1):
+            for joint in ("", "_", "-"):
+                name = joint.join(words[:count])
+                if name not in known:
+                    continue
+                inner = _optional(known[name])
+                rest = words[count:]
+                if isinstance(inner, type) and has(inner):
+                    below = self._resolve(inner, rest, only_secret)
+                    if below is not None:
+                        return [name, *below]
+                elif not rest and (not only_secret or inner is Secret):
+                    return [name]
+                elif rest and "Mapping" in str(inner):
+                    return [name, "_".join(rest)]
+        return None
+
+    def _similar(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self._variables(Settings, ENVIRONMENT[:-1]), 1)
+        return f"; did you mean {close[0]}?" if close else ""
+
+    def _variables(self, settings: type, prefix: str) -> list[str]:
+        found: list[str] = []
+        hints = get_type_hints(settings)
+        known = {name: hints[name] for name in options_of(settings)}
+        if settings is Settings:
+            known["storage"] = Storage
+        if settings is Storage:
+            known.update({name: maker.settings for name, maker in self.makers.items()})
+        for name, hint in known.items():
+            variable, inner = f"{prefix}_{name.upper()}", _optional(hint)
+            found.append(variable)
+            if isinstance(inner, type) and has(inner):
+                found += self._variables(inner, variable)
+        return found
+
+
+def _replaced(root: Node, keys: list[str], node: Node | None) -> Node:
+    """A tree with one value in another's place."""
+    if not keys:
+        return node if node is not None else root
+    content = dict(root.value) if isinstance(root.value, dict) else {}
+    below = content.get(keys[0]) or Node({}, node.origin if node is not None else root.origin)
+    content[keys[0]] = _replaced(below, keys[1:], node)
+    return evolve(root, value=content)

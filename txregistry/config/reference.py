@@ -1,0 +1,196 @@
+"""The sample file and the reference page, written from the settings classes.
+
+``python -m txregistry.config.reference --write`` writes both into a checkout.
+May import other modules of this room and the built-in makers.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from attrs import NOTHING, has
+
+from ..model.options import METADATA_KEY, Duration, Size
+from ..storage.makers import FilesystemMaker, MemoryMaker
+from .settings import Settings, Storage
+from .structuring import _optional, default_of, options_of
+
+MAKERS = (FilesystemMaker(), MemoryMaker())
+
+SAMPLE_HEAD = """\
+# The configuration of txregistry. The shape is that of CNCF distribution; every option can be
+# overridden by the environment: http.addr is REGISTRY_HTTP_ADDR. Options that are commented out
+# show their defaults. The reference page explains each of them.
+version: 0.1
+
+storage:
+  # One storage driver. This one keeps everything on the local disk.
+  filesystem:
+    # The directory that everything is stored in; made if it is not there.
+    rootdirectory: registry-data
+  delete:
+    # Allow clients to delete tags, manifests and blobs.
+    enabled: true
+"""
+
+REFERENCE_HEAD = """\
+.. This page is written by "python -m txregistry.config.reference --write".
+
+Configuration
+=============
+
+The configuration is a YAML file in the shape of CNCF distribution's. Every option can be
+overridden by a variable of the environment: ``REGISTRY_`` and the option's path in upper case,
+joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. Secrets may be given as
+files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
+``REGISTRY_CONFIGURATION_PATH`` replaces.
+
+Relative paths are relative to the file's directory. Durations are written ``10s``, ``1h30m`` or
+``168h``, sizes ``4MiB`` or ``50GiB``. ``txregistry check-config`` tells every mistake at once;
+``txregistry show-config --origins`` tells what is in force and where it comes from.
+
+``version`` (required)
+    Has to be ``0.1``.
+"""
+
+
+def sample_file() -> str:
+    """The sample: a working configuration, with everything else commented out."""
+    lines = [SAMPLE_HEAD.rstrip()]
+    lines += [f"  # {line}".rstrip() for line in _sample(Storage, 0) if line]
+    for name, attribute in options_of(Settings).items():
+        lines.append("")
+        lines.append(f"# {attribute.metadata[METADATA_KEY]['doc']}")
+        lines.append(f"# {name}:")
+        inner = _optional(get_type_hints(Settings)[name])
+        lines += [f"# {line}".rstrip() for line in _sample(inner, 1) if line]
+    return "\n".join(lines) + "\n"
+
+
+def _sample(settings: type, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    hints = get_type_hints(settings)
+    for name, attribute in options_of(settings).items():
+        if settings is Storage and name == "delete":
+            continue
+        details = attribute.metadata[METADATA_KEY]
+        for line in textwrap.wrap(details["doc"], 90 - len(indent)):
+            yield f"{indent}# {line}"
+        inner = _optional(hints[name])
+        if has(inner):
+            yield f"{indent}{name}:"
+            yield from _sample(inner, depth + 1)
+            continue
+        shown = details["example"] if details["example"] is not None else written(attribute, inner)
+        yield f"{indent}{name}: {shown}"
+
+
+def reference_page() -> str:
+    """The reference page, in reStructuredText."""
+    parts = [REFERENCE_HEAD]
+    for maker in MAKERS:
+        parts.append(_heading(f"storage.{maker.name}"))
+        parts.append(f"The storage driver for {maker.summary}.\n")
+        parts += _reference(maker.settings, f"storage.{maker.name}")
+    parts += _sections(Storage, "storage")
+    for name in options_of(Settings):
+        parts += _sections(_optional(get_type_hints(Settings)[name]), name)
+    return "\n".join(parts)
+
+
+def _sections(settings: type, key: str) -> Iterator[str]:
+    """A section and, behind it, those inside it."""
+    hints = get_type_hints(settings)
+    own = list(_reference(settings, key))
+    if own:
+        yield _heading(key)
+        yield (settings.__doc__ or "").strip().splitlines()[0] + "\n"
+        yield from own
+    for name in options_of(settings):
+        inner = _optional(hints[name])
+        if has(inner):
+            yield from _sections(inner, f"{key}.{name}")
+
+
+def _reference(settings: type, key: str) -> Iterator[str]:
+    hints = get_type_hints(settings)
+    for name, attribute in options_of(settings).items():
+        inner = _optional(hints[name])
+        if has(inner):
+            continue
+        shown = written(attribute, inner)
+        default = f"default ``{shown}``" if shown else "no default"
+        if attribute.default is NOTHING:
+            default = "required"
+        text = textwrap.indent(
+            "\n".join(textwrap.wrap(attribute.metadata[METADATA_KEY]["doc"], 92)), "    "
+        )
+        yield f"``{key}.{name}`` ({default})\n{text}\n"
+
+
+def _heading(text: str) -> str:
+    return f"\n{text}\n{'-' * len(text)}\n"
+
+
+def written(attribute: Any, kind: Any) -> str:
+    """A default as it is written in the file; empty where there is none."""
+    value = default_of(attribute)
+    if value is NOTHING or value is None:
+        return ""
+    return written_value(value, kind)
+
+
+def written_value(value: Any, kind: Any = None) -> str:
+    """A value as it is written in the file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if kind is Duration:
+        return _duration(value)
+    if kind is Size:
+        return _size(value)
+    if isinstance(value, Mapping) and not value:
+        return "{}"
+    if isinstance(value, Sequence) and not isinstance(value, str) and not value:
+        return "[]"
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds:g}s"
+
+
+def _size(size: int) -> str:
+    for unit, length in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size >= length and size % length == 0:
+            return f"{size // length}{unit}"
+    return str(size)
+
+
+def outputs(root: Path) -> dict[Path, str]:
+    """The generated files of a checkout."""
+    return {
+        root / "etc" / "config.yml": sample_file(),
+        root / "txregistry" / "config" / "sample.yml": sample_file(),
+        root / "docs" / "configuration.rst": reference_page(),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the files, or print the reference page."""
+    if list(arguments) != ["--write"]:
+        print(reference_page())
+        return 0
+    for path, text in outputs(Path(__file__).parents[2]).items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,336 @@
+"""The configuration as frozen values: every section and option that exists, with its meaning.
+
+The shape is that of CNCF distribution's file, with our own sections beside it.
+May import the model's options and attrs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import Attribute, frozen, validators
+
+from ..model.options import Duration, Secret, Size, option
+
+CLIENT_AUTH = (
+    "require-and-verify-client-cert",
+    "verify-client-cert-if-given",
+    "require-any-client-cert",
+    "request-client-cert",
+)
+
+
+def _prefix(_: Any, attribute: Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"/([A-Za-z0-9._~-]+/)*", value):
+        raise ValueError("has to begin and end with '/'")
+
+
+def _header_texts(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
+    for name, texts in value.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"{name!r} is no name of a header field")
+        if any(re.search(r"[^\t\x20-\x7e]", text) for text in texts):
+            raise ValueError(f"the field {name} has a character that headers cannot carry")
+
+
+def _expressions(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
+    for text in value:
+        try:
+            re.compile(text)
+        except re.error as error:
+            raise ValueError(f"{text!r} is no regular expression: {error}") from None
+
+
+def _host(_: Any, attribute: Attribute[Any], value: str | None) -> None:
+    if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/?", value):
+        raise ValueError("has to be a scheme and a host, such as https://registry.example")
+
+
+@frozen
+class AccessLog:
+    """The log of requests."""
+
+    disabled: bool = option("Leave requests out of the log.", default=False)
+
+
+@frozen
+class Log:
+    """What is logged, and how."""
+
+    level: str = option(
+        "The least level that is logged: debug, info, warn or error.",
+        default="info",
+        validator=validators.in_(("debug", "info", "warn", "error")),
+    )
+    formatter: str = option(
+        "The form of records: text or json.",
+        default="text",
+        validator=validators.in_(("text", "json", "logstash")),
+    )
+    fields: Mapping[str, Any] = option("Fields added to each record.", factory=dict)
+    accesslog: AccessLog = option("The log of requests.", factory=AccessLog)
+
+
+@frozen
+class Delete:
+    """Whether clients may delete."""
+
+    enabled: bool = option("Allow clients to delete tags, manifests and blobs.", default=False)
+
+
+@frozen
+class UploadPurging:
+    """Removing upload sessions that nobody goes on with."""
+
+    enabled: bool = option("Remove stale upload sessions.", default=True)
+    age: Duration = option(
+        "How long after its last write a session is stale.", default=Duration(168 * 3600)
+    )
+    interval: Duration = option(
+        "Time between two looks for stale sessions.", default=Duration(24 * 3600)
+    )
+    dryrun: bool = option("Only log what would be removed.", default=False)
+
+
+@frozen
+class ReadOnly:
+    """Serving without changes."""
+
+    enabled: bool = option("Refuse everything that would change the registry.", default=False)
+
+
+@frozen
+class Maintenance:
+    """Work on the storage beside serving."""
+
+    uploadpurging: UploadPurging = option("Stale upload sessions.", factory=UploadPurging)
+    readonly: ReadOnly = option("Serving without changes.", factory=ReadOnly)
+
+
+@frozen
+class Storage:
+    """Where bytes are kept. One storage driver's section stands beside the options here."""
+
+    driver: str
+    options: Any
+    delete: Delete = option("Deleting by clients.", factory=Delete)
+    maintenance: Maintenance = option("Work on the storage.", factory=Maintenance)
+
+
+@frozen
+class Sqlite:
+    """The embedded database."""
+
+    path: Path | None = option(
+        "The database file. Without it: txregistry/metadata.sqlite3 below the root directory "
+        "of the storage.",
+        default=None,
+        example="/var/lib/registry/txregistry/metadata.sqlite3",
+    )
+
+
+@frozen
+class Metadata:
+    """Where tags, links and upload sessions are kept."""
+
+    sqlite: Sqlite = option("The embedded database.", factory=Sqlite)
+
+
+@frozen
+class Tls:
+    """TLS, terminated by this server."""
+
+    certificate: Path | None = option(
+        "PEM file with the certificate and its chain; read again when it changes.",
+        default=None,
+        example="/etc/txregistry/tls/server.crt",
+    )
+    key: Path | None = option(
+        "PEM file with the private key.", default=None, example="/etc/txregistry/tls/server.key"
+    )
+    clientcas: Sequence[Path] = option(
+        "PEM files with the authorities of client certificates; turns client certificates on.",
+        factory=tuple,
+        example="[/etc/txregistry/tls/clients.crt]",
+    )
+    clientauth: str = option(
+        "What is asked of clients when clientcas is given: " + ", ".join(CLIENT_AUTH) + ".",
+        default="require-and-verify-client-cert",
+        validator=validators.in_(CLIENT_AUTH),
+    )
+    minimumtls: str = option(
+        "The oldest version that is spoken: tls1.2 or tls1.3.",
+        default="tls1.2",
+        validator=validators.in_(("tls1.2", "tls1.3")),
+    )
+    ciphersuites: Sequence[str] = option(
+        "Cipher suites of TLS 1.2 by their IANA names, the preferred first; without it a modern "
+        "choice. Those of TLS 1.3 are not configurable.",
+        factory=tuple,
+        example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
+    )
+
+
+@frozen
+class Debug:
+    """A second listener for the operator; keep it on a private address."""
+
+    addr: str | None = option(
+        "Address of the listener for health checks.", default=None, example="127.0.0.1:5001"
+    )
+
+
+@frozen
+class HttpLimits:
+    """What one client may cost. 0 switches a cap off."""
+
+    headersize: Size = option("Bytes of a request's head.", default=Size(16 * 1024))
+    headercount: int = option("Header fields of a request.", default=100)
+    urisize: Size = option("Bytes of a request's path with its query.", default=Size(8 * 1024))
+    headertimeout: Duration = option(
+        "Time for a request's head, for the first one with the TLS handshake.",
+        default=Duration(10.0),
+    )
+    idletimeout: Duration = option(
+        "Time that a connection may wait for its next request.", default=Duration(75.0)
+    )
+    bodyrate: Size = option("Least bytes per second of a request's body.", default=Size(8 * 1024))
+    bodygrace: Duration = option(
+        "Time over which the rate of a body is judged.", default=Duration(15.0)
+    )
+    writetimeout: Duration = option(
+        "Time that a client may take nothing of an answer.", default=Duration(60.0)
+    )
+    connections: int = option("Open connections.", default=10_000)
+    connectionsperaddress: int = option(
+        "Open connections of one address (IPv6: of one /64).", default=256
+    )
+    manifestsize: Size = option("Bytes of a manifest.", default=Size(4 * 1024 * 1024))
+    blobsize: Size = option("Bytes of a blob.", default=Size(50 * 1024**3))
+    uploads: int = option("Open upload sessions.", default=10_000)
+
+
+@frozen
+class Http:
+    """The listener of the API."""
+
+    addr: str = option(
+        "host:port to listen on, or the path of a socket; ':5000' means every address.",
+        default="127.0.0.1:5000",
+    )
+    net: str = option(
+        "tcp, or unix for a socket in the file system.",
+        default="tcp",
+        validator=validators.in_(("tcp", "unix")),
+    )
+    host: str | None = option(
+        "Scheme and host that clients reach this registry by. With it addresses in answers are "
+        "absolute; without it they are relative, which suits every proxy.",
+        default=None,
+        example="https://registry.example",
+        validator=_host,
+    )
+    prefix: str = option("The path that the API is below.", default="/", validator=_prefix)
+    secret: Secret | None = option(
+        "Accepted for distribution's sake; upload sessions are kept in the database here.",
+        default=None,
+    )
+    relativeurls: bool = option("Keep addresses relative even if host is given.", default=False)
+    draintimeout: Duration = option(
+        "Time that running transfers have to end when the server stops.", default=Duration(60.0)
+    )
+    headers: Mapping[str, Sequence[str]] = option(
+        "Header fields added to each answer.",
+        factory=dict,
+        example="{Strict-Transport-Security: [max-age=31536000]}",
+        validator=_header_texts,
+    )
+    tls: Tls = option("TLS, terminated by this server.", factory=Tls)
+    debug: Debug = option("The operator's listener.", factory=Debug)
+    limits: HttpLimits = option("What one client may cost.", factory=HttpLimits)
+
+
+@frozen
+class Catalog:
+    """The list of repositories."""
+
+    maxentries: int = option("Entries of a page at most.", default=1000)
+
+
+@frozen
+class Tags:
+    """The list of a repository's tags."""
+
+    maxtags: int = option("Entries of a page at most, where a page is asked for.", default=1000)
+
+
+@frozen
+class Urls:
+    """Addresses of layers that are kept elsewhere."""
+
+    allow: Sequence[str] = option(
+        "Regular expressions, one of which has to match; without any, every address is allowed.",
+        factory=tuple,
+        validator=_expressions,
+    )
+    deny: Sequence[str] = option(
+        "Regular expressions, none of which may match.", factory=tuple, validator=_expressions
+    )
+
+
+@frozen
+class Platform:
+    """A platform of an index."""
+
+    architecture: str = option("For instance amd64.")
+    os: str = option("For instance linux.")
+
+
+@frozen
+class Indexes:
+    """Which manifests of an index have to exist when it is pushed."""
+
+    platforms: str = option(
+        "all, none, or list for those of platformlist.",
+        default="all",
+        validator=validators.in_(("all", "none", "list")),
+    )
+    platformlist: Sequence[Platform] = option(
+        "Platforms whose manifests have to exist.",
+        factory=tuple,
+        example="[{architecture: amd64, os: linux}]",
+    )
+
+
+@frozen
+class ManifestRules:
+    """Rules for manifests."""
+
+    urls: Urls = option("Addresses of layers that are kept elsewhere.", factory=Urls)
+    indexes: Indexes = option("Manifests of an index.", factory=Indexes)
+
+
+@frozen
+class Validation:
+    """What is checked when a manifest is pushed, beyond its form."""
+
+    disabled: bool = option(
+        "Do not check that the content a manifest refers to is there.", default=False
+    )
+    manifests: ManifestRules = option("Rules for manifests.", factory=ManifestRules)
+
+
+@frozen
+class Settings:
+    """The whole configuration."""
+
+    storage: Storage
+    log: Log = option("What is logged, and how.", factory=Log)
+    metadata: Metadata = option("Where tags and links are kept.", factory=Metadata)
+    http: Http = option("The listener of the API.", factory=Http)
+    catalog: Catalog = option("The list of repositories.", factory=Catalog)
+    tags: Tags = option("The list of a repository's tags.", factory=Tags)
+    validation: Validation = option("Checks of manifests.", factory=Validation)

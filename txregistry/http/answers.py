@@ -1,0 +1,55 @@
+"""Answers: what handlers return, before it is written to a connection.
+
+May import the standard library, attrs, the interfaces and the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+from ..interfaces import IReader
+
+JSON = "application/json"
+
+
+@frozen
+class Stream:
+    """A body that is read while it is sent: the reader, and the bytes it will give."""
+
+    reader: IReader
+    length: int
+
+
+@frozen
+class Answer:
+    """Status, header fields, body.
+
+    ``length`` overrides the Content-Length, for answers to HEAD.
+    """
+
+    status: int
+    fields: Sequence[tuple[str, str]] = ()
+    body: bytes | Stream = b""
+    length: int | None = None
+
+    @property
+    def content_length(self) -> int:
+        """The Content-Length to announce."""
+        if self.length is not None:
+            return self.length
+        return self.body.length if isinstance(self.body, Stream) else len(self.body)
+
+
+def json_answer(
+    status: int,
+    document: Any,
+    fields: Sequence[tuple[str, str]] = (),
+    media_type: str = JSON,
+) -> Answer:
+    """An answer with a JSON body."""
+    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    return Answer(status, (("Content-Type", media_type), *fields), body)

@@ -1,0 +1,138 @@
+"""The Klein app: the table of routes joined to the handlers, and how handlers are run.
+
+May import Klein, Twisted and other modules of this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from klein import Klein
+from klein.resource import KleinResource
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from werkzeug.exceptions import MethodNotAllowed
+
+from ..finishing import shield
+from ..interfaces import IDoor, IRegistry
+from ..log import request_id
+from . import routes
+from .addresses import Addresses
+from .answers import Answer
+from .blobs import BlobHandlers
+from .lists import ListHandlers
+from .manifests import ManifestHandlers
+from .problems import answer_to
+from .request import RegistryRequest
+from .rules import Rules
+from .sending import send
+from .uploads import UploadHandlers
+
+Endpoint = Callable[..., Awaitable[Answer]]
+
+READING = frozenset({b"GET", b"HEAD"})
+
+
+class RegistryApp:
+    """The HTTP side of a registry.
+
+    :param door: admits requests to the registry.
+    :param addresses: where answers say that things are.
+    :param rules: sizes and page limits.
+    """
+
+    def __init__(self, door: IDoor, addresses: Addresses, rules: Rules) -> None:
+        self._door = door
+        self.klein = Klein()
+        self.klein.url_map.strict_slashes = False
+        self.klein.url_map.merge_slashes = False
+        blobs = BlobHandlers(addresses)
+        manifests = ManifestHandlers(addresses, rules)
+        uploads = UploadHandlers(addresses)
+        lists = ListHandlers(addresses, rules)
+        table: dict[routes.Route, dict[str, Endpoint]] = {
+            routes.ALIVE: {"GET": self._alive},
+            routes.BASE: {"GET": self._base},
+            routes.CATALOG: {"GET": lists.catalog},
+            routes.TAGS: {"GET": lists.tags},
+            routes.REFERRERS: {"GET": lists.referrers},
+            routes.MANIFEST: {
+                "GET": manifests.get,
+                "PUT": manifests.put,
+                "DELETE": manifests.delete,
+            },
+            routes.BLOB: {"GET": blobs.get, "DELETE": blobs.delete},
+            routes.UPLOADS: {"POST": uploads.start},
+            routes.UPLOAD: {
+                "GET": uploads.status,
+                "PATCH": uploads.append,
+                "PUT": uploads.finish,
+                "DELETE": uploads.cancel,
+            },
+        }
+        for route in routes.ROUTES:
+            for method in route.methods:
+                self._add(route, method, table[route][method], addresses.prefix)
+        self.klein.handle_errors(Exception)(cast(Any, self._unrouted))
+
+    def resource(self) -> KleinResource:
+        """The resource for the site."""
+        return self.klein.resource()
+
+    def _add(self, route: routes.Route, method: str, endpoint: Endpoint, prefix: str) -> None:
+        def run(request: RegistryRequest, **parts: str) -> Deferred[None]:
+            work = self._run(request, route, endpoint, parts)
+            # A change runs to its end even if its client leaves in the middle.
+            if request.method in READING:
+                return Deferred.fromCoroutine(work)
+            return shield(work)
+
+        self.klein.route(
+            prefix.rstrip("/") + route.rule,
+            methods=[method],
+            endpoint=f"{route.name}:{method}",
+        )(run)
+
+    async def _run(
+        self,
+        request: RegistryRequest,
+        route: routes.Route,
+        endpoint: Endpoint,
+        parts: dict[str, str],
+    ) -> None:
+        request.route = route.name
+        token = request_id.set(request.identifier)
+        try:
+            try:
+                registry = await self._door.admit(request.origin())
+                answer: Answer | None = await endpoint(registry, request, **parts)
+            except Exception as error:
+                answer = answer_to(error)
+            if answer is None:
+                await request.give_up()
+            else:
+                await send(request, answer)
+        finally:
+            request_id.reset(token)
+
+    def _unrouted(self, request: RegistryRequest, failure: Failure) -> Deferred[None]:
+        """No route, a method it does not take, or a failure while sending."""
+        error = cast(BaseException, failure.value)
+        if request.startedWriting:
+            answer_to(error)
+            return Deferred.fromCoroutine(request.give_up())
+        if isinstance(error, MethodNotAllowed) and request.method == b"OPTIONS":
+            allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
+            answer: Answer | None = Answer(200, [("Allow", allowed)])
+        else:
+            answer = answer_to(error)
+        assert answer is not None
+        return Deferred.fromCoroutine(send(request, answer))
+
+    async def _alive(self, registry: IRegistry, request: RegistryRequest) -> Answer:
+        return Answer(200, [("Cache-Control", "no-cache")])
+
+    async def _base(self, registry: IRegistry, request: RegistryRequest) -> Answer:
+        """Distribution-spec 1.1, "Determining Support"."""
+        return Answer(200, [("Content-Type", "application/json")], b"{}")

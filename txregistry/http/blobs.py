@@ -1,0 +1,80 @@
+"""Handlers for blobs (distribution-spec 1.1, "Pulling blobs", "Deleting Blobs").
+
+May import the interfaces, the model and other modules of this room.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ..interfaces import IRegistry
+from ..model.descriptors import OCTET_STREAM, Descriptor
+from ..model.digests import Digest
+from ..model.errors import PreconditionFailed
+from ..model.names import RepositoryName
+from ..model.spans import Span
+from .addresses import Addresses
+from .answers import Answer, Stream
+from .request import RegistryRequest
+from .wire import choose_range, matches
+
+
+@frozen
+class BlobHandlers:
+    """GET, HEAD and DELETE of a blob."""
+
+    addresses: Addresses
+
+    async def get(
+        self, registry: IRegistry, request: RegistryRequest, name: str, digest: str
+    ) -> Answer:
+        """Send a blob, or a part of it."""
+        repository, wanted = RepositoryName.parse(name), Digest.parse(digest)
+        condition = request.header("If-Match")
+        if condition is not None and not matches(condition, wanted, weak=False):
+            raise PreconditionFailed("the blob has another digest than If-Match names")
+        if request.method == b"HEAD" or matches(request.header("If-None-Match"), wanted, weak=True):
+            found = await registry.describe_blob(repository, wanted)
+            if request.method != b"HEAD":
+                return Answer(304, _fields(found))
+            return Answer(200, _fields(found), length=found.size)
+        partial = False
+
+        def choose(size: int) -> Span:
+            nonlocal partial
+            span = choose_range(self._range(request, wanted), size)
+            partial = span is not None
+            return span or Span(0, size)
+
+        blob = await registry.open_blob(repository, wanted, choose)
+        stream = Stream(blob.reader, blob.span.length)
+        if not partial:
+            return Answer(200, _fields(blob.descriptor), stream)
+        size = blob.descriptor.size
+        span = f"bytes {blob.span.start}-{blob.span.stop - 1}/{size}"
+        return Answer(206, [*_fields(blob.descriptor), ("Content-Range", span)], stream)
+
+    async def delete(
+        self, registry: IRegistry, request: RegistryRequest, name: str, digest: str
+    ) -> Answer:
+        """Take a blob out of a repository."""
+        await registry.delete_blob(RepositoryName.parse(name), Digest.parse(digest))
+        return Answer(202)
+
+    def _range(self, request: RegistryRequest, digest: Digest) -> str | None:
+        """The Range field, unless If-Range says that it is meant for other content."""
+        condition = request.header("If-Range")
+        if condition is not None and not matches(condition, digest, weak=False):
+            return None
+        return request.header("Range")
+
+
+def _fields(blob: Descriptor) -> list[tuple[str, str]]:
+    return [
+        ("Content-Type", OCTET_STREAM),
+        ("Content-Disposition", "attachment"),
+        ("Accept-Ranges", "bytes"),
+        ("Cache-Control", "max-age=31536000"),
+        ("Docker-Content-Digest", blob.digest),
+        ("ETag", f'"{blob.digest}"'),
+    ]

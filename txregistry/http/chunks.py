@@ -1,0 +1,102 @@
+"""Chunked transfer coding: taking bodies of unknown length apart (RFC 9112 section 7.1).
+
+Strict where laxness lets requests be smuggled; extensions and trailers are bounded and ignored.
+May import the standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+
+LINE = 4096
+TRAILERS = 16 * 1024
+
+
+class BadChunk(Exception):
+    """The coding is broken; nothing behind it on this connection can be trusted."""
+
+
+class ChunkReader:
+    """Takes bytes as they come and gives the body's bytes out.
+
+    ``done`` is True after the last chunk; ``rest`` are the bytes behind it.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self.rest = b""
+        self._state = self._size
+        self._left = 0
+        self._buffer = b""
+        self._trailers = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes.
+
+        :return: pieces of the body, in order.
+        :raises BadChunk: the coding is broken.
+        """
+        pieces: list[bytes] = []
+        self._buffer = self._buffer + data if self._buffer else data
+        while not self.done and self._state(pieces):
+            pass
+        if self.done:
+            self.rest, self._buffer = self._buffer, b""
+        return pieces
+
+    def _line(self) -> bytes | None:
+        end = self._buffer.find(b"\r\n", 0, LINE)
+        if end < 0:
+            if len(self._buffer) >= LINE or b"\n" in self._buffer:
+                raise BadChunk("a line of the chunked body is too long or ends wrongly")
+            return None
+        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        return line
+
+    def _size(self, pieces: list[bytes]) -> bool:
+        line = self._line()
+        if line is None:
+            return False
+        match = _SIZE.fullmatch(line)
+        if match is None:
+            raise BadChunk("a chunk of the body has no valid size")
+        self._left = int(match[1], 16)
+        self._state = self._data if self._left else self._trailer
+        return True
+
+    def _data(self, pieces: list[bytes]) -> bool:
+        if not self._buffer:
+            return False
+        piece = self._buffer[: self._left]
+        self._buffer = self._buffer[len(piece) :]
+        self._left -= len(piece)
+        pieces.append(piece)
+        if self._left == 0:
+            self._state = self._end_of_data
+        return True
+
+    def _end_of_data(self, pieces: list[bytes]) -> bool:
+        if len(self._buffer) < 2:
+            if self._buffer and self._buffer != b"\r":
+                raise BadChunk("a chunk of the body is longer than its size")
+            return False
+        if self._buffer[:2] != b"\r\n":
+            raise BadChunk("a chunk of the body is longer than its size")
+        self._buffer = self._buffer[2:]
+        self._state = self._size
+        return True
+
+    def _trailer(self, pieces: list[bytes]) -> bool:
+        line = self._line()
+        if line is None:
+            return False
+        if not line:
+            self.done = True
+            return False
+        self._trailers += len(line)
+        if self._trailers > TRAILERS or _TRAILER.fullmatch(line) is None:
+            raise BadChunk("a trailer field of the body is not valid")
+        return True

@@ -1,0 +1,36 @@
+"""The table of routes: every address of the API and the methods it takes.
+
+One table serves every path through the room, so that they cannot disagree.
+Source: distribution-spec 1.1 "Endpoints", and Docker's ``_catalog``.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class Route:
+    """An address: a name for logs and metrics, a Werkzeug rule, the methods it takes."""
+
+    name: str
+    rule: str
+    methods: tuple[str, ...]
+
+
+ALIVE = Route("alive", "/", ("GET",))
+BASE = Route("base", "/v2/", ("GET",))
+CATALOG = Route("catalog", "/v2/_catalog", ("GET",))
+TAGS = Route("tags", "/v2/<path:name>/tags/list", ("GET",))
+MANIFEST = Route("manifest", "/v2/<path:name>/manifests/<path:reference>", ("GET", "PUT", "DELETE"))
+BLOB = Route("blob", "/v2/<path:name>/blobs/<path:digest>", ("GET", "DELETE"))
+UPLOADS = Route("blob_upload", "/v2/<path:name>/blobs/uploads/", ("POST",))
+UPLOAD = Route(
+    "blob_upload_chunk",
+    "/v2/<path:name>/blobs/uploads/<path:upload>",
+    ("GET", "PATCH", "PUT", "DELETE"),
+)
+REFERRERS = Route("referrers", "/v2/<path:name>/referrers/<path:digest>", ("GET",))
+
+ROUTES = (ALIVE, BASE, CATALOG, TAGS, MANIFEST, BLOB, UPLOADS, UPLOAD, REFERRERS)
+"""``GET`` includes ``HEAD``."""

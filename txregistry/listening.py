@@ -1,0 +1,94 @@
+"""Listening: ports of our own, sockets in the file system, sockets of the service manager.
+
+May import the configuration's settings, Twisted and other modules at this level.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import maybeDeferred
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from .config.settings import Http
+from .http.site import RegistrySite
+from .systemd import inherited_sockets
+from .tls import CurrentContext
+
+BACKLOG = 1024
+
+
+@define(eq=False)
+class Listener:
+    """A port that is taken, and accepts connections once it is started."""
+
+    port: Any
+    address: str
+
+    def start(self) -> None:
+        """Accept connections."""
+        self.port.resumeProducing()
+
+    async def stop(self) -> None:
+        """Accept no more connections."""
+        self.port.resumeProducing()
+        await maybeDeferred(self.port.stopListening)
+
+
+def listen(
+    settings: Http, site: RegistrySite, tls: CurrentContext | None, reactor: Any
+) -> list[Listener]:
+    """Take the addresses of the API; connections wait in the kernel until they are accepted.
+
+    :raises Exception: an address cannot be had.
+    """
+    factory: Any = site
+    if tls is not None:
+        factory = TLSMemoryBIOFactory(tls, False, site, reactor)
+        factory.noisy = False
+    scheme = "https" if tls is not None else "http"
+    sockets = inherited_sockets()
+    if sockets:
+        ports = [_adopt(reactor, each, factory) for each in sockets]
+    elif settings.net == "unix":
+        ports = [reactor.listenUNIX(settings.addr, factory, backlog=BACKLOG)]
+    else:
+        host, port = split_address(settings.addr)
+        ports = [reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)]
+    for each in ports:
+        each.pauseProducing()
+    return [Listener(each, _describe(each, scheme)) for each in ports]
+
+
+def _adopt(reactor: Any, listening: socket.socket, factory: Any) -> Any:
+    with listening:
+        listening.setblocking(False)
+        return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host and port of ``host:port``; the host is empty for every address.
+
+    :raises ValueError: the text is no such address.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"http.addr: {text!r} is not host:port")
+    host = host.strip("[]")
+    if host == "localhost":
+        host = "127.0.0.1"
+    return ("::" if host == "::" else host), int(port)
+
+
+def _describe(port: Any, scheme: str) -> str:
+    address = port.getHost()
+    host = getattr(address, "host", None)
+    if host is None:
+        return f"{scheme}+unix:{getattr(address, 'name', b'')!r}"
+    return (
+        f"{scheme}://[{host}]:{address.port}"
+        if ":" in host
+        else f"{scheme}://{host}:{address.port}"
+    )

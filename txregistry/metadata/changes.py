@@ -1,0 +1,226 @@
+"""The statements of writing transactions, each function within a transaction of its caller.
+
+May import the model and the interfaces.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from attrs import asdict
+
+from ..interfaces import (
+    BlobRecord,
+    Conflict,
+    ManifestRecord,
+    PendingChange,
+    TreeChange,
+    UploadRecord,
+)
+from ..model.digests import Digest
+from ..model.events import Event
+from ..model.names import RepositoryName, Tag
+from .queries import absent, repository_id
+
+Connection = sqlite3.Connection
+
+
+def require_repository(connection: Connection, name: RepositoryName, now: float) -> int:
+    """The number of a repository, which is made if it is not there."""
+    found = repository_id(connection, name)
+    if found is not None:
+        return found
+    cursor = connection.execute("INSERT INTO repository (name, created) VALUES (?, ?)", (name, now))
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def record(
+    connection: Connection, now: float, changes: Sequence[TreeChange], events: Sequence[Event]
+) -> list[PendingChange]:
+    """Write down events, and the tree changes that have to follow."""
+    connection.executemany(
+        "INSERT INTO event (at, action, repository, digest, media_type, size, tag, source, origin)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                now,
+                event.action.value,
+                event.repository,
+                event.digest,
+                event.media_type,
+                event.size,
+                event.tag,
+                event.source,
+                json.dumps(asdict(event.origin)),
+            )
+            for event in events
+        ],
+    )
+    pending: list[PendingChange] = []
+    for change in changes:
+        cursor = connection.execute(
+            "INSERT INTO pending (key, content) VALUES (?, ?)", (change.key, change.content)
+        )
+        assert cursor.lastrowid is not None
+        pending.append(PendingChange(cursor.lastrowid, change))
+    return pending
+
+
+def link_blob(
+    connection: Connection,
+    now: float,
+    repository: RepositoryName,
+    blob: BlobRecord,
+    source: RepositoryName | None,
+    upload: str | None,
+) -> None:
+    """Let a repository hold a blob.
+
+    :raises Conflict: the source does not hold it.
+    """
+    if source is not None:
+        holder = repository_id(connection, source)
+        held = (
+            holder is not None
+            and connection.execute(
+                "SELECT 1 FROM blob WHERE repository = ? AND digest = ?", (holder, blob.digest)
+            ).fetchone()
+        )
+        if not held:
+            raise Conflict([blob.digest])
+    connection.execute(
+        "INSERT INTO blob (repository, digest, size, linked) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET size = excluded.size, linked = excluded.linked",
+        (require_repository(connection, repository, now), blob.digest, blob.size, now),
+    )
+    if upload is not None:
+        connection.execute("DELETE FROM upload WHERE id = ?", (upload,))
+
+
+def put_manifest(
+    connection: Connection,
+    now: float,
+    repository: RepositoryName,
+    manifest: ManifestRecord,
+    tags: Sequence[Tag],
+    required: Sequence[Digest],
+) -> None:
+    """Let a repository hold a manifest, and point tags at it.
+
+    :raises Conflict: content that is required is missing.
+    """
+    number = require_repository(connection, repository, now)
+    missing = absent(connection, repository, (), required)
+    if missing:
+        raise Conflict(missing)
+    connection.execute(
+        "INSERT INTO manifest (repository, digest, media_type, size, subject, artifact_type,"
+        " annotations, pushed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET media_type = excluded.media_type, pushed = excluded.pushed,"
+        " artifact_type = excluded.artifact_type",
+        (
+            number,
+            manifest.digest,
+            manifest.media_type,
+            manifest.size,
+            manifest.subject,
+            manifest.artifact_type,
+            json.dumps(dict(manifest.annotations)),
+            now,
+        ),
+    )
+    connection.execute(
+        "DELETE FROM reference WHERE repository = ? AND manifest = ?", (number, manifest.digest)
+    )
+    connection.executemany(
+        "INSERT OR IGNORE INTO reference (repository, manifest, digest, kind) VALUES (?, ?, ?, ?)",
+        _references(number, manifest),
+    )
+    connection.executemany(
+        "INSERT INTO tag (repository, name, digest, updated) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET digest = excluded.digest, updated = excluded.updated",
+        [(number, tag, manifest.digest, now) for tag in tags],
+    )
+
+
+def _references(number: int, manifest: ManifestRecord) -> Iterator[tuple[int, str, str, str]]:
+    for kind, digests in (("blob", manifest.blobs), ("child", manifest.children)):
+        for digest in digests:
+            yield number, manifest.digest, digest, kind
+
+
+def delete_blob(connection: Connection, repository: RepositoryName, digest: Digest) -> None:
+    """Take a blob out of a repository.
+
+    :raises Conflict: the repository does not hold it.
+    """
+    deleted = connection.execute(
+        "DELETE FROM blob WHERE digest = ? AND repository ="
+        " (SELECT id FROM repository WHERE name = ?)",
+        (digest, repository),
+    )
+    if not deleted.rowcount:
+        raise Conflict([digest])
+
+
+def delete_manifest(
+    connection: Connection, repository: RepositoryName, digest: Digest, tags: Sequence[Tag]
+) -> None:
+    """Take a manifest and its tags out of a repository.
+
+    :raises Conflict: the repository does not hold it, or it has other tags than expected.
+    """
+    number = repository_id(connection, repository)
+    found = connection.execute(
+        "SELECT name FROM tag WHERE repository = ? AND digest = ?", (number, digest)
+    )
+    unexpected = [name for (name,) in found if name not in tags]
+    if unexpected:
+        raise Conflict(unexpected)
+    connection.execute("DELETE FROM tag WHERE repository = ? AND digest = ?", (number, digest))
+    deleted = connection.execute(
+        "DELETE FROM manifest WHERE repository = ? AND digest = ?", (number, digest)
+    )
+    if not deleted.rowcount:
+        raise Conflict([digest])
+
+
+def delete_tag(connection: Connection, repository: RepositoryName, tag: Tag) -> None:
+    """Remove a tag.
+
+    :raises Conflict: there is no such tag.
+    """
+    deleted = connection.execute(
+        "DELETE FROM tag WHERE name = ? AND repository ="
+        " (SELECT id FROM repository WHERE name = ?)",
+        (tag, repository),
+    )
+    if not deleted.rowcount:
+        raise Conflict([tag])
+
+
+def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> None:
+    """Remember a session.
+
+    :raises Conflict: there are too many.
+    """
+    if limit:
+        count = connection.execute("SELECT count(*) FROM upload").fetchone()[0]
+        if count >= limit:
+            raise Conflict
+    connection.execute(
+        "INSERT INTO upload (id, repository, token, algorithm, started, written, actor)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            upload.id,
+            upload.repository,
+            upload.token,
+            upload.algorithm,
+            upload.started,
+            upload.written,
+            upload.actor,
+        ),
+    )

@@ -1,0 +1,218 @@
+"""The statements that read. Lists are in byte order, paged by key.
+
+May import the model and the interfaces.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from ..interfaces import BlobRecord, ManifestRecord, PendingChange, TreeChange, UploadRecord
+from ..model.descriptors import Descriptor
+from ..model.digests import Digest
+from ..model.events import Event, EventAction, Origin
+from ..model.names import Reference, RepositoryName, Tag
+from ..model.pages import Listing, Page
+
+Connection = sqlite3.Connection
+
+HOLDERS = 20
+
+BLOB = """
+    SELECT blob.size FROM repository JOIN blob ON blob.repository = repository.id
+    WHERE repository.name = ? AND blob.digest = ?
+"""
+_MANIFEST = """
+    SELECT manifest.digest, media_type, size, subject, artifact_type, annotations
+    FROM repository
+"""
+MANIFEST_BY_DIGEST = f"""
+    {_MANIFEST} JOIN manifest ON manifest.repository = repository.id
+    WHERE repository.name = ? AND manifest.digest = ?
+"""
+MANIFEST_BY_TAG = f"""
+    {_MANIFEST} JOIN tag ON tag.repository = repository.id
+    JOIN manifest ON manifest.repository = tag.repository AND manifest.digest = tag.digest
+    WHERE repository.name = ? AND tag.name = ?
+"""
+HOLDING = """
+    SELECT repository.name FROM blob JOIN repository ON repository.id = blob.repository
+    WHERE blob.digest = ? ORDER BY blob.repository LIMIT ?
+"""
+TAGS = """
+    SELECT tag.name FROM repository JOIN tag ON tag.repository = repository.id
+    WHERE repository.name = ? AND tag.name > ? ORDER BY tag.name LIMIT ?
+"""
+TAGS_OF = """
+    SELECT tag.name FROM repository JOIN tag ON tag.repository = repository.id
+    WHERE repository.name = ? AND tag.digest = ? ORDER BY tag.name
+"""
+REPOSITORIES = """
+    SELECT name FROM repository
+    WHERE name > ? AND EXISTS (SELECT 1 FROM manifest WHERE manifest.repository = repository.id)
+    ORDER BY name LIMIT ?
+"""
+REFERRERS = """
+    SELECT manifest.digest, media_type, size, artifact_type, annotations
+    FROM repository JOIN manifest ON manifest.repository = repository.id
+    WHERE repository.name = ? AND manifest.subject = ? AND manifest.digest > ?
+        AND (?4 = '[]' OR artifact_type IN (SELECT value FROM json_each(?4)))
+    ORDER BY manifest.digest LIMIT ?5
+"""
+UPLOAD = "SELECT * FROM upload WHERE id = ? AND repository = ?"
+STALE = "SELECT * FROM upload WHERE written < ? ORDER BY written LIMIT ?"
+ABSENT = """
+    SELECT wanted.value FROM json_each(?1) AS wanted
+    WHERE NOT EXISTS (SELECT 1 FROM blob WHERE repository = ?2 AND digest = wanted.value)
+        AND (wanted.key < ?3 OR NOT EXISTS (
+            SELECT 1 FROM manifest WHERE repository = ?2 AND digest = wanted.value))
+    ORDER BY wanted.key
+"""
+
+
+def repository_id(connection: Connection, name: RepositoryName) -> int | None:
+    """The number of a repository, or None for one that nothing was pushed to."""
+    row = connection.execute("SELECT id FROM repository WHERE name = ?", (name,)).fetchone()
+    return row[0] if row is not None else None
+
+
+def blob(connection: Connection, repository: RepositoryName, digest: Digest) -> BlobRecord | None:
+    """See ``IMetadata.blob``."""
+    row = connection.execute(BLOB, (repository, digest)).fetchone()
+    return BlobRecord(digest, row[0]) if row is not None else None
+
+
+def blob_anywhere(connection: Connection, digest: Digest) -> list[RepositoryName]:
+    """See ``IMetadata.blob_anywhere``."""
+    return [RepositoryName(name) for (name,) in connection.execute(HOLDING, (digest, HOLDERS))]
+
+
+def manifest(
+    connection: Connection, repository: RepositoryName, reference: Reference
+) -> ManifestRecord | None:
+    """See ``IMetadata.manifest``."""
+    query = MANIFEST_BY_DIGEST if isinstance(reference, Digest) else MANIFEST_BY_TAG
+    row = connection.execute(query, (repository, reference)).fetchone()
+    if row is None:
+        return None
+    digest, media_type, size, subject, artifact_type, annotations = row
+    return ManifestRecord(
+        Digest(digest),
+        media_type,
+        size,
+        Digest(subject) if subject is not None else None,
+        artifact_type,
+        json.loads(annotations),
+    )
+
+
+def absent(
+    connection: Connection,
+    repository: RepositoryName,
+    blobs: Sequence[Digest],
+    manifests: Sequence[Digest],
+) -> list[Digest]:
+    """See ``IMetadata.missing``."""
+    number = repository_id(connection, repository)
+    wanted = json.dumps([*blobs, *manifests])
+    rows = connection.execute(ABSENT, (wanted, number, len(blobs)))
+    return list(dict.fromkeys(Digest(digest) for (digest,) in rows))
+
+
+def tags(connection: Connection, repository: RepositoryName, page: Page) -> Listing[Tag]:
+    """See ``IMetadata.tags``."""
+    rows = connection.execute(TAGS, (repository, page.last, _rows(page))).fetchall()
+    return _listing([Tag(name) for (name,) in rows], page)
+
+
+def tags_of(connection: Connection, repository: RepositoryName, digest: Digest) -> list[Tag]:
+    """See ``IMetadata.tags_of``."""
+    return [Tag(name) for (name,) in connection.execute(TAGS_OF, (repository, digest))]
+
+
+def repositories(connection: Connection, page: Page) -> Listing[RepositoryName]:
+    """See ``IMetadata.repositories``."""
+    rows = connection.execute(REPOSITORIES, (page.last, _rows(page))).fetchall()
+    return _listing([RepositoryName(name) for (name,) in rows], page)
+
+
+def referrers(
+    connection: Connection,
+    repository: RepositoryName,
+    subject: Digest,
+    artifact_types: Sequence[str],
+    page: Page,
+) -> Listing[Descriptor]:
+    """See ``IMetadata.referrers``."""
+    values = (repository, subject, page.last, json.dumps(list(artifact_types)), _rows(page))
+    rows = connection.execute(REFERRERS, values).fetchall()
+    found = [
+        Descriptor(media_type, Digest(digest), size, artifact_type, json.loads(annotations))
+        for digest, media_type, size, artifact_type, annotations in rows
+    ]
+    return _listing(found, page)
+
+
+def upload(
+    connection: Connection, repository: RepositoryName, identifier: str
+) -> UploadRecord | None:
+    """See ``IMetadata.upload``."""
+    row = connection.execute(UPLOAD, (identifier, repository)).fetchone()
+    return _upload(row) if row is not None else None
+
+
+def stale_uploads(connection: Connection, before: float, limit: int) -> list[UploadRecord]:
+    """See ``IMetadata.stale_uploads``."""
+    return [_upload(row) for row in connection.execute(STALE, (before, limit))]
+
+
+def pending(connection: Connection, limit: int) -> list[PendingChange]:
+    """See ``IMetadata.pending``."""
+    rows = connection.execute("SELECT id, key, content FROM pending ORDER BY id LIMIT ?", (limit,))
+    return [PendingChange(number, TreeChange(key, content)) for number, key, content in rows]
+
+
+def events(connection: Connection, after: int, limit: int) -> list[tuple[int, float, Event]]:
+    """See ``IMetadata.events``."""
+    rows = connection.execute(
+        "SELECT position, at, action, repository, digest, media_type, size, tag, source, origin"
+        " FROM event WHERE position > ? ORDER BY position LIMIT ?",
+        (after, limit),
+    )
+    return [
+        (
+            position,
+            at,
+            Event(
+                EventAction(action),
+                RepositoryName(repository),
+                Digest(digest) if digest is not None else None,
+                media_type,
+                size,
+                Tag(tag) if tag is not None else None,
+                RepositoryName(source) if source is not None else None,
+                Origin(**json.loads(origin)),
+            ),
+        )
+        for position, at, action, repository, digest, media_type, size, tag, source, origin in rows
+    ]
+
+
+def _rows(page: Page) -> int:
+    """One row more than asked for tells whether there is a next page."""
+    return -1 if page.limit is None else page.limit + 1
+
+
+def _listing(items: list, page: Page) -> Listing:  # type: ignore[type-arg]
+    if page.limit is None or len(items) <= page.limit:
+        return Listing(items)
+    return Listing(items[: page.limit], more=page.limit > 0)
+
+
+def _upload(row: tuple[str, str, str, str, float, float, str]) -> UploadRecord:
+    identifier, repository, token, algorithm, started, written, actor = row
+    return UploadRecord(
+        identifier, RepositoryName(repository), token, algorithm, started, written, actor
+    )

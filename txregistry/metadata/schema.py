@@ -1,0 +1,146 @@
+"""The schema of the database, and how an older one becomes the present one.
+
+Each migration is a script that runs in one transaction; the number of those applied is the
+database's ``user_version``. A migration that has been released never changes.
+May import the standard library.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x74785267
+"""Marks a file as a database of this program: the letters ``txRg``."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE repository (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            created REAL NOT NULL
+        )
+        """,
+        # A blob that a repository holds.
+        """
+        CREATE TABLE blob (
+            repository INTEGER NOT NULL REFERENCES repository (id),
+            digest TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            linked REAL NOT NULL,
+            PRIMARY KEY (repository, digest)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX blob_by_digest ON blob (digest, repository)",
+        # A manifest that a repository holds.
+        """
+        CREATE TABLE manifest (
+            repository INTEGER NOT NULL REFERENCES repository (id),
+            digest TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            subject TEXT,
+            artifact_type TEXT,
+            annotations TEXT NOT NULL,
+            pushed REAL NOT NULL,
+            PRIMARY KEY (repository, digest)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX manifest_by_digest ON manifest (digest)",
+        """
+        CREATE INDEX manifest_by_subject ON manifest (repository, subject, digest)
+        WHERE subject IS NOT NULL
+        """,
+        # What a manifest refers to; read backwards it says what keeps content alive.
+        """
+        CREATE TABLE reference (
+            repository INTEGER NOT NULL,
+            manifest TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('blob', 'child')),
+            PRIMARY KEY (repository, manifest, digest, kind),
+            FOREIGN KEY (repository, manifest) REFERENCES manifest (repository, digest)
+                ON DELETE CASCADE
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX reference_by_digest ON reference (digest, repository)",
+        """
+        CREATE TABLE tag (
+            repository INTEGER NOT NULL REFERENCES repository (id),
+            name TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            updated REAL NOT NULL,
+            PRIMARY KEY (repository, name),
+            FOREIGN KEY (repository, digest) REFERENCES manifest (repository, digest)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX tag_by_digest ON tag (repository, digest, name)",
+        """
+        CREATE TABLE upload (
+            id TEXT PRIMARY KEY,
+            repository TEXT NOT NULL,
+            token TEXT NOT NULL,
+            algorithm TEXT NOT NULL,
+            started REAL NOT NULL,
+            written REAL NOT NULL,
+            actor TEXT NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX upload_by_written ON upload (written)",
+        # Changes of the storage tree that are not known to be durable; content NULL deletes.
+        """
+        CREATE TABLE pending (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            key TEXT NOT NULL,
+            content BLOB
+        )
+        """,
+        # The log of everything that happened; consumers keep a position in it.
+        """
+        CREATE TABLE event (
+            position INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            action TEXT NOT NULL,
+            repository TEXT NOT NULL,
+            digest TEXT,
+            media_type TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            tag TEXT,
+            source TEXT,
+            origin TEXT NOT NULL
+        )
+        """,
+    ),
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a database up to date.
+
+    :param connection: without an open transaction, in autocommit mode.
+    :raises ValueError: it is no database of this program, or of a newer version of it.
+    """
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"the file is no database that can be read: {error}") from error
+    if tables and application != APPLICATION_ID:
+        raise ValueError("the file is a database of another program")
+    if version > len(MIGRATIONS):
+        raise ValueError(
+            f"the database has schema {version}, and this version of txregistry knows "
+            f"{len(MIGRATIONS)}: run the newer version"
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise

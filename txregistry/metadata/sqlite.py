@@ -1,0 +1,325 @@
+"""The metadata in an embedded SQLite database.
+
+Point lookups run in the caller's thread, since they take microseconds; long lists and all writes
+run in threads. The journal is written ahead and synced at every commit, so what is acknowledged
+survives the machine. May import the interfaces, Twisted and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from ..interfaces import (
+    BlobRecord,
+    IMetadata,
+    IWorld,
+    ManifestRecord,
+    PendingChange,
+    StorageUnavailable,
+    TreeChange,
+    UploadRecord,
+)
+from ..model.descriptors import Descriptor
+from ..model.digests import Digest
+from ..model.events import Event
+from ..model.names import Reference, RepositoryName, Tag
+from ..model.pages import Listing, Page
+from . import changes as change
+from . import queries
+from .schema import migrate
+from .writer import Writer, database_error
+
+T = TypeVar("T")
+
+SHORT = 200
+"""Lists of up to this many rows are read in the caller's thread."""
+
+
+@implementer(IMetadata)
+@define(eq=False)
+class SqliteMetadata:
+    """The contract is that of ``IMetadata``.
+
+    :param path: the database file, or None for a private one that is gone at the end.
+    :param clock: seconds since the epoch.
+    """
+
+    path: Path | None
+    world: IWorld
+    clock: Callable[[], float] = time.time
+    _near: sqlite3.Connection | None = None
+    _far: sqlite3.Connection | None = None
+    _writer: Writer | None = None
+    _far_lock: threading.Lock = field(factory=threading.Lock)
+    _directory: TemporaryDirectory[str] | None = None
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        try:
+            writing = await self.world.in_thread(self._open_first)
+            self._near = await self.world.in_thread(self._connect)
+            self._far = await self.world.in_thread(self._connect)
+        except sqlite3.Error as error:
+            raise ValueError(f"the database {self.path} cannot be opened: {error}") from error
+        self._writer = Writer(writing, self.world)
+
+    async def stop(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        await writer.close()
+        near, self._near = self._near, None
+        far, self._far = self._far, None
+        for connection in (near, far, writer.connection):
+            if connection is not None:
+                await self.world.in_thread(connection.close)
+        directory, self._directory = self._directory, None
+        if directory is not None:
+            await self.world.in_thread(directory.cleanup)
+
+    def _open_first(self) -> sqlite3.Connection:
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect()
+        try:
+            migrate(connection)
+            if self.path is not None:
+                _sync_directory(self.path.parent)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _private(self) -> TemporaryDirectory[str]:
+        """Where a database that nobody needs afterwards is."""
+        if self._directory is None:
+            self._directory = TemporaryDirectory(prefix="txregistry-")
+        return self._directory
+
+    def _connect(self) -> sqlite3.Connection:
+        target = self.path or Path(self._private().name) / "metadata.sqlite3"
+        connection = sqlite3.connect(
+            target, timeout=30, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for setting in (
+                "journal_mode = WAL",
+                f"synchronous = {'FULL' if self.path is not None else 'OFF'}",
+                "foreign_keys = ON",
+                "mmap_size = 268435456",
+                "cache_size = -16384",
+            ):
+                connection.execute(f"PRAGMA {setting}")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise ValueError(f"the database {target} cannot be used: {error}") from error
+        return connection
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def _read(self, query: Callable[..., T], *arguments: Any) -> T:
+        """A point lookup, here and now."""
+        if self._near is None:
+            raise StorageUnavailable("the database is closed")
+        return self._guarded(self._near, query, arguments)
+
+    async def _read_far(self, query: Callable[..., T], *arguments: Any) -> T:
+        """A query that may be long, in a thread."""
+        return await self.world.in_thread(self._locked, query, arguments)
+
+    def _locked(self, query: Callable[..., T], arguments: Sequence[Any]) -> T:
+        with self._far_lock:
+            if self._far is None:
+                raise StorageUnavailable("the database is closed")
+            return self._guarded(self._far, query, arguments)
+
+    def _guarded(
+        self, connection: sqlite3.Connection, query: Callable[..., T], arguments: Sequence[Any]
+    ) -> T:
+        try:
+            return query(connection, *arguments)
+        except sqlite3.Error as error:
+            raise database_error(error) from error
+
+    async def blob(self, repository: RepositoryName, digest: Digest) -> BlobRecord | None:
+        return self._read(queries.blob, repository, digest)
+
+    async def blob_anywhere(self, digest: Digest) -> Sequence[RepositoryName]:
+        return self._read(queries.blob_anywhere, digest)
+
+    async def manifest(
+        self, repository: RepositoryName, reference: Reference
+    ) -> ManifestRecord | None:
+        return self._read(queries.manifest, repository, reference)
+
+    async def missing(
+        self, repository: RepositoryName, blobs: Sequence[Digest], manifests: Sequence[Digest]
+    ) -> Sequence[Digest]:
+        if len(blobs) + len(manifests) <= SHORT:
+            return self._read(queries.absent, repository, blobs, manifests)
+        return await self._read_far(queries.absent, repository, blobs, manifests)
+
+    async def known(self, repository: RepositoryName) -> bool:
+        return self._read(queries.repository_id, repository) is not None
+
+    async def tags(self, repository: RepositoryName, page: Page) -> Listing[Tag]:
+        if page.limit is not None and page.limit <= SHORT:
+            return self._read(queries.tags, repository, page)
+        return await self._read_far(queries.tags, repository, page)
+
+    async def tags_of(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
+        return await self._read_far(queries.tags_of, repository, digest)
+
+    async def repositories(self, page: Page) -> Listing[RepositoryName]:
+        return await self._read_far(queries.repositories, page)
+
+    async def referrers(
+        self,
+        repository: RepositoryName,
+        subject: Digest,
+        artifact_types: Sequence[str],
+        page: Page,
+    ) -> Listing[Descriptor]:
+        return await self._read_far(queries.referrers, repository, subject, artifact_types, page)
+
+    async def upload(self, repository: RepositoryName, upload: str) -> UploadRecord | None:
+        return self._read(queries.upload, repository, upload)
+
+    async def stale_uploads(self, before: float, limit: int) -> Sequence[UploadRecord]:
+        return await self._read_far(queries.stale_uploads, before, limit)
+
+    async def pending(self, limit: int) -> Sequence[PendingChange]:
+        return await self._read_far(queries.pending, limit)
+
+    async def events(self, after: int, limit: int) -> Sequence[tuple[int, float, Event]]:
+        return await self._read_far(queries.events, after, limit)
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def _write(self, job: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        if self._writer is None:
+            raise StorageUnavailable("the database is closed")
+        return self._writer.run(job)
+
+    async def _change(
+        self,
+        statement: Callable[[sqlite3.Connection, float], None],
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Sequence[PendingChange]:
+        """A transaction that records tree changes and events with what it does."""
+        now = self.clock()
+
+        def job(connection: sqlite3.Connection) -> Sequence[PendingChange]:
+            statement(connection, now)
+            return change.record(connection, now, changes, events)
+
+        return await self._write(job)
+
+    async def link_blob(
+        self,
+        repository: RepositoryName,
+        blob: BlobRecord,
+        source: RepositoryName | None,
+        upload: str | None,
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Sequence[PendingChange]:
+        return await self._change(
+            lambda c, now: change.link_blob(c, now, repository, blob, source, upload),
+            changes,
+            events,
+        )
+
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        record: ManifestRecord,
+        tags: Sequence[Tag],
+        required: Sequence[Digest],
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Sequence[PendingChange]:
+        return await self._change(
+            lambda c, now: change.put_manifest(c, now, repository, record, tags, required),
+            changes,
+            events,
+        )
+
+    async def delete_blob(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Sequence[PendingChange]:
+        return await self._change(
+            lambda c, now: change.delete_blob(c, repository, digest), changes, events
+        )
+
+    async def delete_manifest(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        tags: Sequence[Tag],
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Sequence[PendingChange]:
+        return await self._change(
+            lambda c, now: change.delete_manifest(c, repository, digest, tags), changes, events
+        )
+
+    async def delete_tag(
+        self,
+        repository: RepositoryName,
+        tag: Tag,
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Sequence[PendingChange]:
+        return await self._change(
+            lambda c, now: change.delete_tag(c, repository, tag), changes, events
+        )
+
+    async def start_upload(self, record: UploadRecord, limit: int) -> None:
+        await self._write(lambda c: change.start_upload(c, record, limit))
+
+    async def touch_upload(self, upload: str, written: float) -> None:
+        await self._execute("UPDATE upload SET written = ? WHERE id = ?", (written, upload))
+
+    async def end_upload(self, upload: str) -> None:
+        await self._execute("DELETE FROM upload WHERE id = ?", (upload,))
+
+    async def settled(self, ids: Sequence[int]) -> None:
+        rows = [(number,) for number in ids]
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM pending WHERE id = ?", rows)
+
+        await self._write(job)
+
+    async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, values)
+
+        await self._write(job)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the name of a new database durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

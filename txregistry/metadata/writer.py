@@ -1,0 +1,128 @@
+"""Group commit: concurrent transactions share one sync of the disk.
+
+Jobs queue up while a batch is being committed; the next batch takes all that wait. Each job has a
+savepoint of its own, so that one that fails takes nothing with it.
+May import the interfaces and Twisted's Deferreds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from ..interfaces import IWorld, StorageFull, StorageUnavailable
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], T]
+
+BATCH = 256
+
+
+def database_error(error: sqlite3.Error) -> Exception:
+    """Tell what the database refuses in the words of the storage interface."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
+        return StorageFull(f"the database: {error}")
+    return StorageUnavailable(f"the database: {error}")
+
+
+@define(eq=False)
+class Writer:
+    """Runs jobs in batches, one batch at a time.
+
+    :param connection: used by one thread at a time, in autocommit mode.
+    """
+
+    connection: sqlite3.Connection
+    world: IWorld
+    _queue: deque[tuple[Job[Any], Deferred[Any]]] = field(factory=deque)
+    _running: bool = False
+    _idle: list[Deferred[None]] = field(factory=list)
+    _closed: bool = False
+
+    def run(self, job: Job[T]) -> Deferred[T]:
+        """Run a job in a transaction.
+
+        :return: its result, when the transaction is durable. Cancelling it changes nothing.
+        """
+        result: Deferred[T] = Deferred(canceller=lambda _: None)
+        if self._closed:
+            result.errback(StorageUnavailable("the database is closed"))
+            return result
+        self._queue.append((job, result))
+        if not self._running:
+            self._next()
+        return result
+
+    def close(self) -> Deferred[None]:
+        """Take no more jobs.
+
+        :return: fires when those queued are done.
+        """
+        self._closed = True
+        if not self._running:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._idle.append(done)
+        return done
+
+    def _next(self) -> None:
+        """Commit batches until nothing waits."""
+        if not self._queue:
+            self._running = False
+            idle, self._idle = self._idle, []
+            for waiting in idle:
+                waiting.callback(None)
+            return
+        self._running = True
+        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        running = Deferred.fromCoroutine(self._commit(batch))
+        running.addBoth(lambda _: self._next())
+
+    async def _commit(self, batch: list[tuple[Job[Any], Deferred[Any]]]) -> None:
+        jobs = [job for job, _ in batch]
+        try:
+            outcomes = await self.world.in_thread(_transact, self.connection, jobs)
+        except Exception:
+            outcomes = [Failure()] * len(jobs)
+        for (_, result), outcome in zip(batch, outcomes, strict=True):
+            if not result.called:
+                result.callback(outcome)
+
+
+def _transact(connection: sqlite3.Connection, jobs: list[Job[Any]]) -> list[Any]:
+    """Run jobs in one transaction; the outcome of a job that fails is a Failure."""
+    outcomes: list[Any] = []
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                outcomes.append(_attempt(connection, job))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as error:
+        raise database_error(error) from error
+    return outcomes
+
+
+def _attempt(connection: sqlite3.Connection, job: Job[Any]) -> Any:
+    connection.execute("SAVEPOINT job")
+    try:
+        outcome = job(connection)
+    except sqlite3.Error:
+        # The whole batch fails: after an error of the disk no part of it can be trusted.
+        raise
+    except Exception:
+        outcome = Failure()
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+    return outcome

@@ -1,0 +1,55 @@
+"""Events: what happened in the registry, as the log of the database keeps it.
+
+May import the standard library, attrs and other modules of this room.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+from .digests import Digest
+from .names import RepositoryName, Tag
+
+
+class EventAction(StrEnum):
+    """What was done; the words of distribution's notifications."""
+
+    PUSH = "push"
+    PULL = "pull"
+    MOUNT = "mount"
+    DELETE = "delete"
+
+
+@frozen
+class Origin:
+    """Where a request came from: the part of an event that tells who and how.
+
+    ``address`` is the client's ``host:port``, ``actor`` the identity's name, empty when anonymous.
+    """
+
+    request_id: str = ""
+    address: str = ""
+    host: str = ""
+    method: str = ""
+    user_agent: str = ""
+    actor: str = ""
+
+
+@frozen
+class Event:
+    """One change, or one pull.
+
+    ``digest``, ``media_type`` and ``size`` describe the target where it is content; ``tag`` is the
+    tag it was addressed by or that was removed; ``source`` the repository of a mount.
+    """
+
+    action: EventAction
+    repository: RepositoryName
+    digest: Digest | None = None
+    media_type: str = ""
+    size: int = 0
+    tag: Tag | None = None
+    source: RepositoryName | None = None
+    origin: Origin = Origin()

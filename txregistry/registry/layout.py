@@ -1,0 +1,61 @@
+"""Storage keys: the tree of CNCF distribution 2.x and 3.x, built here and nowhere else.
+
+Keys are built from parsed values only. Link objects hold the bare digest, without a newline.
+May import the model and the interfaces.
+"""
+
+from __future__ import annotations
+
+from ..interfaces import TreeChange
+from ..model.digests import Digest
+from ..model.names import RepositoryName, Tag
+
+ROOT = "docker/registry/v2"
+
+
+def content(digest: Digest) -> str:
+    """Where the bytes of a blob or a manifest are."""
+    return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+
+def layer_link(repository: RepositoryName, digest: Digest) -> str:
+    """The link that lets a repository hold a blob."""
+    return f"{ROOT}/repositories/{repository}/_layers/{digest.algorithm}/{digest.hex}/link"
+
+
+def revision_link(repository: RepositoryName, digest: Digest) -> str:
+    """The link that lets a repository hold a manifest."""
+    return (
+        f"{ROOT}/repositories/{repository}/_manifests/revisions/"
+        f"{digest.algorithm}/{digest.hex}/link"
+    )
+
+
+def tag_prefix(repository: RepositoryName, tag: Tag) -> str:
+    """Below this lies everything about a tag."""
+    return f"{ROOT}/repositories/{repository}/_manifests/tags/{tag}"
+
+
+def tag_current(repository: RepositoryName, tag: Tag) -> str:
+    """The link that says where a tag points."""
+    return f"{tag_prefix(repository, tag)}/current/link"
+
+
+def tag_index(repository: RepositoryName, tag: Tag, digest: Digest) -> str:
+    """The link that remembers a manifest which the tag points at, or pointed at once."""
+    return f"{tag_prefix(repository, tag)}/index/{digest.algorithm}/{digest.hex}/link"
+
+
+def upload_hint(repository: RepositoryName, upload: str) -> str:
+    """Where an upload session would lie in this tree."""
+    return f"{ROOT}/repositories/{repository}/_uploads/{upload}/data"
+
+
+def link(key: str, digest: Digest) -> TreeChange:
+    """Write a link to a digest."""
+    return TreeChange(key, digest.encode())
+
+
+def unlink(key: str) -> TreeChange:
+    """Remove a link."""
+    return TreeChange(key, None)

@@ -1,0 +1,59 @@
+"""A registry with some of its methods switched off by configuration.
+
+May import the model and the interfaces.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from attrs import frozen
+from zope.interface import directlyProvides, implementer
+
+from ..interfaces import IDoor, IRegistry
+from ..model.errors import Unsupported
+from ..model.events import Origin
+
+DELETES = frozenset({"delete_blob", "delete_manifest", "delete_tag"})
+WRITES = DELETES | {
+    "start_upload",
+    "upload",
+    "append",
+    "finish_upload",
+    "cancel_upload",
+    "mount_blob",
+    "put_manifest",
+}
+
+
+class RestrictedRegistry:
+    """Passes what is allowed on; a method that is added later has to be listed to be refused."""
+
+    def __init__(self, inner: IRegistry, refused: frozenset[str], reason: str) -> None:
+        self._inner = inner
+        self._refused = refused
+        self._reason = reason
+        directlyProvides(self, IRegistry)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._refused:
+            return self._refuse
+        return getattr(self._inner, name)
+
+    async def _refuse(self, *_: Any) -> NoReturn:
+        raise Unsupported(self._reason)
+
+
+@implementer(IDoor)
+@frozen
+class RestrictedDoor:
+    """Admits to a restricted registry."""
+
+    inner: IDoor
+    refused: frozenset[str]
+    reason: str
+
+    async def admit(self, origin: Origin) -> IRegistry:
+        """See :class:`~txregistry.interfaces.IDoor`."""
+        registry = await self.inner.admit(origin)
+        return RestrictedRegistry(registry, self.refused, self.reason)  # type: ignore[return-value]

@@ -1,0 +1,244 @@
+"""Upload sessions: bodies streamed to storage, hashed on the way, resumable after anything.
+
+The storage driver's upload is the truth about what is held; the running hash is a memory of this
+process only, and content is hashed again from storage where that memory is missing (after a
+restart) or of another algorithm. May import the model, the interfaces and Twisted's Deferreds.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from ..finishing import deferred, ended
+from ..interfaces import (
+    IMetadata,
+    IReader,
+    IStorageDriver,
+    IWorld,
+    OffsetMismatch,
+    StorageError,
+    UploadMissing,
+    UploadRecord,
+)
+from ..model.digests import Digest, Hasher
+from ..model.errors import BlobTooLarge, UploadOutOfOrder, UploadUnknown
+from ..model.names import RepositoryName
+from .layout import upload_hint
+
+PIECE = 1024 * 1024
+"""Bytes handed to storage and hashing at a time; also what one upload may keep in memory."""
+
+INLINE = 32 * 1024
+"""Pieces up to this many bytes are hashed in place: cheaper than a change of threads."""
+
+TOUCH_INTERVAL = 60.0
+
+
+@define(eq=False)
+class Session:
+    """What this process remembers of an upload: running hash, who writes, when last touched."""
+
+    hasher: Hasher | None = None
+    writer: Deferred[None] | None = None
+    body: IReader | None = None
+    touched: float = 0.0
+
+
+@define(eq=False)
+class Uploads:
+    """The upload sessions of a registry.
+
+    :param limit: the largest blob in bytes.
+    :param sessions: the largest number of open sessions, 0 for any.
+    :param clock: seconds since the epoch.
+    """
+
+    driver: IStorageDriver
+    metadata: IMetadata
+    world: IWorld
+    limit: int
+    sessions: int
+    clock: Callable[[], float] = time.time
+    _known: dict[str, Session] = field(factory=dict)
+
+    async def start(self, repository: RepositoryName, algorithm: str, actor: str) -> UploadRecord:
+        """Open a session.
+
+        :raises Conflict: there are too many sessions.
+        """
+        identifier = secrets.token_hex(16)
+        token = await self.driver.begin(upload_hint(repository, identifier))
+        now = self.clock()
+        record = UploadRecord(identifier, repository, token, algorithm, now, now, actor)
+        try:
+            await self.metadata.start_upload(record, self.sessions)
+        except Exception:
+            await self.driver.abandon(token)
+            raise
+        self._known[identifier] = Session(hasher=Hasher(algorithm), touched=now)
+        return record
+
+    async def find(self, repository: RepositoryName, identifier: str) -> UploadRecord:
+        """The session of a repository.
+
+        :raises UploadUnknown: there is none of that identifier.
+        """
+        record = await self.metadata.upload(repository, identifier)
+        if record is None:
+            raise UploadUnknown(
+                "there is no such upload session in this repository; start a new one",
+                {"id": identifier},
+            )
+        return record
+
+    async def size(self, record: UploadRecord) -> int:
+        """Bytes that a session holds.
+
+        :raises UploadUnknown: its bytes are gone.
+        """
+        try:
+            reader = await self.driver.held(record.token)
+        except UploadMissing:
+            await self.forget(record)
+            raise UploadUnknown(
+                "the bytes of this upload session are gone; start a new one", {"id": record.id}
+            ) from None
+        reader.close()
+        return reader.size or 0
+
+    async def append(self, record: UploadRecord, offset: int | None, body: IReader) -> int:
+        """Stream a body into a session; see ``IRegistry.append``.
+
+        A request that still writes to the session is ended first: its client has come back.
+
+        :return: the bytes now held.
+        """
+        session = await self._enter(record, body)
+        try:
+            held = await self.size(record)
+            if offset is not None and offset != held:
+                raise UploadOutOfOrder(record.id, held)
+            if held + (body.size or 0) > self.limit:
+                raise self._too_large()
+            if session.hasher is not None and session.hasher.size != held:
+                session.hasher = None
+            try:
+                return await self._stream(record, session, held, body)
+            finally:
+                await self._touch(record, session)
+        finally:
+            self._leave(session)
+
+    async def digest(self, record: UploadRecord, algorithm: str) -> tuple[Digest, int]:
+        """The digest and the size of what a session holds."""
+        held = await self.size(record)
+        session = self._known.get(record.id)
+        hasher = session.hasher if session is not None else None
+        if hasher is None or hasher.size != held or hasher.algorithm != algorithm:
+            hasher = await self._hash_again(record, algorithm)
+        return hasher.digest(), hasher.size
+
+    async def drop(self, record: UploadRecord) -> None:
+        """End a session and remove its bytes."""
+        await self.forget(record)
+        await self.driver.abandon(record.token)
+
+    async def forget(self, record: UploadRecord) -> None:
+        """End a session; its bytes stay."""
+        self._known.pop(record.id, None)
+        await self.metadata.end_upload(record.id)
+
+    async def completed(self, record: UploadRecord) -> None:
+        """Remove the bytes of a session that has become a blob."""
+        self._known.pop(record.id, None)
+        await self.driver.abandon(record.token)
+
+    async def purge(self, before: float, really: bool = True) -> list[UploadRecord]:
+        """Drop sessions whose last write lies before a time.
+
+        :param before: seconds since the epoch.
+        :param really: False only tells which they are.
+        """
+        purged: list[UploadRecord] = []
+        while stale := await self.metadata.stale_uploads(before, 100):
+            purged.extend(stale)
+            if not really:
+                break
+            for record in stale:
+                await self.drop(record)
+        return purged
+
+    async def _enter(self, record: UploadRecord, body: IReader) -> Session:
+        session = self._known.setdefault(record.id, Session())
+        while session.writer is not None:
+            if session.body is not None:
+                session.body.close()
+            await ended(session.writer)
+        session.writer, session.body = Deferred(), body
+        return session
+
+    def _leave(self, session: Session) -> None:
+        writer, session.writer, session.body = session.writer, None, None
+        if writer is not None:
+            writer.callback(None)
+
+    async def _stream(
+        self, record: UploadRecord, session: Session, held: int, body: IReader
+    ) -> int:
+        while data := await body.read(PIECE):
+            if held + len(data) > self.limit:
+                raise self._too_large()
+            try:
+                held = await self._take(record, session, held, data)
+            except OffsetMismatch as error:
+                session.hasher = None
+                raise UploadOutOfOrder(record.id, error.held) from None
+            except StorageError:
+                session.hasher = None
+                raise
+        return held
+
+    async def _take(self, record: UploadRecord, session: Session, held: int, data: bytes) -> int:
+        """Store and hash one piece, both at once where it is large."""
+        hasher = session.hasher
+        storing = deferred(self.driver.append(record.token, held, data))
+        if hasher is None:
+            return await storing
+        if len(data) <= INLINE:
+            hasher.update(data)
+            return await storing
+        hashing = deferred(self.world.compute(hasher.update, data))
+        # Both end before this does, whatever happens: the piece must not be touched afterwards.
+        both: list[Deferred[Any]] = [storing, hashing]
+        outcomes = await DeferredList(both, consumeErrors=True)
+        for succeeded, outcome in outcomes:
+            if not succeeded and isinstance(outcome, Failure):
+                outcome.raiseException()
+        return held + len(data)
+
+    async def _hash_again(self, record: UploadRecord, algorithm: str) -> Hasher:
+        hasher = Hasher(algorithm)
+        reader = await self.driver.held(record.token)
+        try:
+            while data := await reader.read(PIECE):
+                await self.world.compute(hasher.update, data)
+        finally:
+            reader.close()
+        return hasher
+
+    async def _touch(self, record: UploadRecord, session: Session) -> None:
+        """Remember the last write, at most once a minute: a commit costs a sync."""
+        now = self.clock()
+        if now - max(session.touched, record.written) >= TOUCH_INTERVAL:
+            session.touched = now
+            await self.metadata.touch_upload(record.id, now)
+
+    def _too_large(self) -> BlobTooLarge:
+        return BlobTooLarge(f"blobs have at most {self.limit} bytes here", {"limit": self.limit})

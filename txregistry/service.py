@@ -1,0 +1,294 @@
+"""The service: the rooms assembled, started in order, stopped in the reverse order.
+
+May import everything.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from .config.load import Loaded
+from .config.settings import Settings
+from .finishing import background
+from .http.addresses import Addresses
+from .http.app import RegistryApp
+from .http.limits import Limits
+from .http.rules import Rules
+from .http.site import RegistrySite
+from .interfaces import IDoor, ILifecycle, IStorageMaker, StorageError
+from .listening import Listener, listen
+from .metadata.sqlite import SqliteMetadata
+from .plugins import discover
+from .registry.manifests import ManifestRules, Manifests
+from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.stored import Core, StoredDoor
+from .registry.tree import Tree
+from .registry.uploads import Uploads
+from .storage.checked import checked
+from .systemd import Notifier
+from .tls import CurrentContext
+from .world import World
+
+CERTIFICATE_INTERVAL = 10.0
+
+_log = Logger()
+
+
+@define(eq=False)
+class Registry:
+    """The registry behind its door: storage, metadata and the work beside serving."""
+
+    settings: Settings
+    world: World
+    core: Core
+    door: IDoor
+    _purging: LoopingCall | None = None
+
+    async def start(self) -> None:
+        """Open the storage and the database, and finish what a crash left open.
+
+        :raises ValueError: one of them cannot be used.
+        """
+        self.world.start()
+        try:
+            lifecycle = ILifecycle(self.core.driver, None)
+            if lifecycle is not None:
+                await lifecycle.start()
+            await self.core.metadata.start()
+            repeated = await self.core.tree.redo()
+        except StorageError as error:
+            raise ValueError(str(error)) from error
+        if repeated:
+            _log.info("{count} changes of the tree were repeated", count=repeated)
+        self._start_purging()
+
+    async def stop(self) -> None:
+        """Write down what is left and close everything."""
+        if self._purging is not None and self._purging.running:
+            self._purging.stop()
+        await self.core.tree.stop()
+        await self.core.metadata.stop()
+        lifecycle = ILifecycle(self.core.driver, None)
+        if lifecycle is not None:
+            await lifecycle.stop()
+        self.world.stop()
+
+    def _start_purging(self) -> None:
+        purging = self.settings.storage.maintenance.uploadpurging
+        if purging.enabled:
+            self._purging = LoopingCall(lambda: background(self._purge(), "purging uploads"))
+            self._purging.clock = self.world.reactor
+            self._purging.start(purging.interval)
+
+    async def _purge(self) -> None:
+        purging = self.settings.storage.maintenance.uploadpurging
+        before = self.core.uploads.clock() - purging.age
+        purged = await self.core.uploads.purge(before, really=not purging.dryrun)
+        if purged:
+            _log.info(
+                "{count} stale upload sessions {what}",
+                count=len(purged),
+                what="would be removed" if purging.dryrun else "were removed",
+            )
+
+
+def assemble(settings: Settings, reactor: Any) -> Registry:
+    """Build the registry that the settings describe; nothing is opened yet.
+
+    :raises ValueError: a plugin refuses its settings.
+    """
+    makers = discover(IStorageMaker).makers
+    storage = settings.storage
+    root = getattr(storage.options, "rootdirectory", None)
+    state = Path(root) / "txregistry" if root is not None else Path.cwd()
+    threads = getattr(storage.options, "maxthreads", 16)
+    world = World(reactor, state, storage_threads=threads)
+    driver = checked(makers[storage.driver].make(storage.options, world), storage.driver, world)
+    database = settings.metadata.sqlite.path
+    if database is None and root is not None:
+        database = state / "metadata.sqlite3"
+    metadata = SqliteMetadata(database, world)
+    tree = Tree(driver, metadata, reactor)
+    limits = settings.http.limits
+    core = Core(
+        driver,
+        metadata,
+        tree,
+        Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
+        Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
+    )
+    door: IDoor = StoredDoor(core)
+    if not storage.delete.enabled:
+        door = RestrictedDoor(
+            door, DELETES, "deleting is switched off here (storage.delete.enabled)"
+        )
+    if storage.maintenance.readonly.enabled:
+        door = RestrictedDoor(
+            door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
+        )
+    return Registry(settings, world, core, door)
+
+
+def _manifest_rules(settings: Settings) -> ManifestRules:
+    validation = settings.validation
+    indexes, urls = validation.manifests.indexes, validation.manifests.urls
+    platforms: frozenset[tuple[str, str]] | None = None
+    if indexes.platforms == "none":
+        platforms = frozenset()
+    elif indexes.platforms == "list":
+        platforms = frozenset((item.architecture, item.os) for item in indexes.platformlist)
+    return ManifestRules(
+        references=not validation.disabled,
+        platforms=platforms,
+        allow=[re.compile(text) for text in urls.allow],
+        deny=[re.compile(text) for text in urls.deny],
+    )
+
+
+def make_site(settings: Settings, door: IDoor, reactor: Any) -> RegistrySite:
+    """The HTTP side in front of a door."""
+    http = settings.http
+    base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
+    rules = Rules(
+        manifest_size=http.limits.manifestsize,
+        catalog_maximum=settings.catalog.maxentries,
+        tags_maximum=settings.tags.maxtags,
+    )
+    limits = Limits(
+        header_size=http.limits.headersize,
+        header_count=http.limits.headercount,
+        uri_size=http.limits.urisize,
+        header_timeout=http.limits.headertimeout,
+        idle_timeout=http.limits.idletimeout,
+        body_rate=http.limits.bodyrate,
+        body_grace=http.limits.bodygrace,
+        write_timeout=http.limits.writetimeout,
+        connections=http.limits.connections,
+        connections_per_address=http.limits.connectionsperaddress,
+        manifest_size=http.limits.manifestsize,
+    )
+    headers = [(name, text) for name, texts in http.headers.items() for text in texts]
+    app = RegistryApp(door, Addresses(base, http.prefix), rules)
+    return RegistrySite(
+        app.resource(), reactor, limits, headers, not settings.log.accesslog.disabled
+    )
+
+
+@define(eq=False)
+class RegistryService(Service):
+    """Serves a registry until it is stopped; listeners open last and close first."""
+
+    settings: Settings
+    reactor: Any
+    registry: Registry
+    site: RegistrySite
+    tls: CurrentContext | None
+    notices: tuple[str, ...] = ()
+    name: str = "txregistry"
+    _listeners: list[Listener] = field(factory=list)
+    _watching: LoopingCall | None = None
+    _notifier: Notifier = field(factory=Notifier)
+    _starting: Deferred[None] | None = None
+    _stopping: bool = False
+
+    def privilegedStartService(self) -> None:
+        """Take the port before privileges are given up; connections wait until we are ready.
+
+        :raises Exception: the address cannot be had; the process ends.
+        """
+        super().privilegedStartService()
+        self._listeners = listen(self.settings.http, self.site, self.tls, self.reactor)
+
+    def startService(self) -> None:
+        """Start the registry, then serve."""
+        super().startService()
+        for notice in self.notices:
+            _log.warn("{notice}", notice=notice)
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._failed)
+
+    async def _start(self) -> None:
+        await self.registry.start()
+        for listener in self._listeners:
+            listener.start()
+            _log.info("serving on {address}", address=listener.address)
+        if self.tls is not None:
+            self._watching = LoopingCall(self._watch_certificates)
+            self._watching.clock = self.reactor
+            self._watching.start(CERTIFICATE_INTERVAL, now=False)
+        self._notifier.ready()
+
+    def _failed(self, failure: Any) -> None:
+        """The start failed: say why, and end."""
+        if failure.check(ValueError):
+            _log.critical("txregistry cannot start: {error}", error=str(failure.value))
+        else:
+            _log.failure("txregistry cannot start", failure=failure)
+        self.reactor.exit_status = 1
+        self._stopping = True
+        self.reactor.callLater(0, _stop_reactor, self.reactor)
+
+    def reload(self) -> None:
+        """SIGHUP: read the certificates again."""
+        self._notifier.reloading()
+        if self.tls is not None:
+            self.tls.reload()
+        self._notifier.ready()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let running transfers end, close everything."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._notifier.stopping()
+        if self._starting is not None and not self._starting.called:
+            await self._starting
+        if self._watching is not None:
+            self._watching.stop()
+        for listener in self._listeners:
+            await listener.stop()
+        if not self._stopping:
+            _log.info("draining, for {patience} s at most", patience=self._patience)
+            await self.site.drain(self._patience)
+        await self.registry.stop()
+        _log.info("stopped")
+
+    def stop_now(self) -> None:
+        """A second signal: cut what is still running."""
+        self.site.abort()
+
+    @property
+    def _patience(self) -> float:
+        return float(self.settings.http.draintimeout)
+
+    def _watch_certificates(self) -> None:
+        if self.tls is not None and self.tls.changed():
+            self.tls.reload()
+
+
+def _stop_reactor(reactor: Any) -> None:
+    if reactor.running:
+        reactor.stop()
+
+
+def make_service(loaded: Loaded, reactor: Any = None) -> RegistryService:
+    """The service for a configuration; everything that can fail early fails here.
+
+    :raises ValueError: TLS files or a plugin's settings cannot be used.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    settings = loaded.settings
+    tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
+    registry = assemble(settings, reactor)
+    site = make_site(settings, registry.door, reactor)
+    return RegistryService(settings, reactor, registry, site, tls, loaded.notices)

@@ -1,0 +1,133 @@
+"""The driver that keeps everything in memory: for tests and demonstrations.
+
+May import the interfaces.
+"""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_right, insort
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from attrs import define, field
+from zope.interface import implementer
+
+from ..interfaces import (
+    IReader,
+    IStorageDriver,
+    ObjectMissing,
+    ObjectStat,
+    OffsetMismatch,
+    UploadMissing,
+)
+
+
+@implementer(IReader)
+@define(eq=False)
+class MemoryReader:
+    """Reads bytes from memory."""
+
+    data: bytes
+    size: int | None = field(init=False)
+    _position: int = 0
+    _closed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.size = len(self.data)
+
+    async def read(self, limit: int) -> bytes:
+        """See :class:`~txregistry.interfaces.IReader`."""
+        if self._closed:
+            raise ValueError("the reader is closed")
+        piece = self.data[self._position : self._position + limit]
+        self._position += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """See :class:`~txregistry.interfaces.IReader`."""
+        self._closed = True
+
+
+@implementer(IStorageDriver)
+@define(eq=False)
+class MemoryDriver:
+    """Objects in a dictionary; the contract is that of ``IStorageDriver``."""
+
+    _objects: dict[str, tuple[bytes, datetime]] = field(factory=dict)
+    _sorted: list[str] = field(factory=list)
+    _uploads: dict[str, bytearray] = field(factory=dict)
+
+    async def stat(self, key: str) -> ObjectStat:
+        data, modified = self._object(key)
+        return ObjectStat(len(data), modified)
+
+    async def get(self, key: str) -> bytes:
+        return self._object(key)[0]
+
+    async def put(self, key: str, data: bytes) -> None:
+        if key not in self._objects:
+            insort(self._sorted, key)
+        self._objects[key] = (bytes(data), datetime.now(UTC))
+
+    async def open(self, key: str, start: int, stop: int) -> IReader:
+        return MemoryReader(self._object(key)[0][start:stop])
+
+    async def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        below = f"{prefix}/" if prefix else ""
+        position = bisect_right(self._sorted, max(after, below))
+        found: list[str] = []
+        for key in self._sorted[position:]:
+            if not key.startswith(below) or len(found) == limit:
+                break
+            found.append(key)
+        return found
+
+    async def children(self, prefix: str, after: str, limit: int) -> Sequence[str]:
+        below = f"{prefix}/" if prefix else ""
+        names = {
+            key[len(below) :].partition("/")[0] for key in self._sorted if key.startswith(below)
+        }
+        return sorted(name for name in names if name > after)[:limit]
+
+    async def delete(self, key: str) -> None:
+        self._object(key)
+        del self._objects[key]
+        self._sorted.remove(key)
+
+    async def begin(self, hint: str) -> str:
+        token = secrets.token_hex(16)
+        self._uploads[token] = bytearray()
+        return token
+
+    async def append(self, token: str, offset: int, data: bytes) -> int:
+        upload = self._upload(token)
+        if len(upload) != offset:
+            raise OffsetMismatch(len(upload))
+        upload += data
+        return len(upload)
+
+    async def held(self, token: str) -> IReader:
+        return MemoryReader(bytes(self._upload(token)))
+
+    async def publish(self, token: str, key: str) -> None:
+        if token not in self._uploads and key in self._objects:
+            return
+        data = self._upload(token)
+        if key not in self._objects or len(self._objects[key][0]) != len(data):
+            await self.put(key, bytes(data))
+
+    async def abandon(self, token: str) -> None:
+        self._uploads.pop(token, None)
+
+    def _object(self, key: str) -> tuple[bytes, datetime]:
+        try:
+            return self._objects[key]
+        except KeyError:
+            raise ObjectMissing(key) from None
+
+    def _upload(self, token: str) -> bytearray:
+        try:
+            return self._uploads[token]
+        except KeyError:
+            raise UploadMissing(token) from None

@@ -1,0 +1,123 @@
+"""The door for twistd: ``twistd txregistry``.
+
+May import everything; heavy imports happen when the service is made.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from .config.load import PATH_VARIABLE, ConfigurationMistakes, Loaded, load
+from .interfaces import IStorageMaker
+from .log import LineObserver, LogStyle, observer
+from .plugins import discover
+
+
+class Options(UsageOptions):
+    """Options of ``twistd txregistry``."""
+
+    synopsis = "[options]"
+    longdesc = "Serves a Docker/OCI image registry."
+    optParameters = [
+        ["config", "c", None, f"configuration file (or ${PATH_VARIABLE}, or the packaged sample)"]
+    ]
+
+    loaded: Loaded
+
+    def postOptions(self) -> None:
+        """Load the configuration while the working directory is still the caller's.
+
+        :raises UsageError: with every mistake of the configuration.
+        """
+        path = self["config"]
+        self.loaded = load_or_complain(Path(path).absolute() if path else None)
+        parent = getattr(self, "parent", None)
+        if parent is not None and not parent.get("logger"):
+            _chosen_log.update(style=style_of(self.loaded), path=_log_path(parent))
+            parent["logger"] = "txregistry.tap.chosen_observer"
+
+
+_chosen_log: dict[str, Any] = {}
+"""What twistd's command line and the configuration say about the log; twistd takes observers by
+name only."""
+
+
+def chosen_observer() -> LineObserver:
+    """The observer for twistd."""
+    return observer(_chosen_log["style"], _chosen_log["path"])
+
+
+def _log_path(parent: Any) -> Path | None:
+    """The file that twistd was told to log to, or None for the standard output."""
+    name = parent.get("logfile")
+    if name == "-" or (name is None and parent.get("nodaemon")):
+        return None
+    return Path(name or "twistd.log").absolute()
+
+
+def style_of(loaded: Loaded) -> LogStyle:
+    """How the configuration wants the log."""
+    log = loaded.settings.log
+    formatter = "text" if log.formatter == "text" else "json"
+    return LogStyle(log.level, formatter, log.fields)
+
+
+def load_or_complain(path: Path | None) -> Loaded:
+    """Load the configuration.
+
+    :raises UsageError: with every mistake, one a line.
+    """
+    found = discover(IStorageMaker)
+    try:
+        return load(path, os.environ, found.makers)
+    except ConfigurationMistakes as error:
+        lines = [str(mistake) for mistake in error.mistakes]
+        lines += [f"(plugin {failure.origin}: {failure.text})" for failure in found.failures]
+        raise UsageError("the configuration has mistakes:\n  " + "\n  ".join(lines)) from None
+
+
+def makeService(options: Options) -> Any:
+    """The service that twistd runs.
+
+    :raises UsageError: something that the configuration names cannot be used.
+    """
+    from .service import make_service
+
+    try:
+        service = make_service(options.loaded)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    from twisted.internet import reactor
+
+    reactor.callWhenRunning(install_signals, reactor, service)
+    return service
+
+
+def install_signals(reactor: Any, service: Any) -> None:
+    """SIGHUP reloads; the second SIGTERM or SIGINT cuts what the first one drains."""
+
+    def hang_up(number: int, frame: Any) -> None:
+        reactor.callFromThread(service.reload)
+
+    def wrap(number: int) -> None:
+        stop = signal.getsignal(number)
+
+        def handle(received: int, frame: Any) -> None:
+            reactor.callFromThread(service.stop_now)
+
+        def first(received: int, frame: Any) -> None:
+            signal.signal(number, handle)
+            if callable(stop):
+                stop(received, frame)
+
+        signal.signal(number, first)
+
+    signal.signal(signal.SIGHUP, hang_up)
+    wrap(signal.SIGTERM)
+    wrap(signal.SIGINT)

@@ -78,8 +78,8 @@ def _write_head(request: RegistryRequest, answer: Answer) -> None:
     headers = request.responseHeaders
     for name, value in answer.fields:
         headers.addRawHeader(name, value)
+    for fixed, text in request.site.fixed_fields:
         headers.addRawHeader(fixed, text)
-        headers.addRawHeader(name, value)
     headers.setRawHeaders(b"Date", [http_date()])
     headers.setRawHeaders(b"X-Request-Id", [request.identifier.encode()])
     if answer.status != 204 and answer.status != 304:

@@ -79,15 +79,15 @@ class RegistryRequest(Request):
         :raises MediaTypeUnsupported: it has a content coding; blobs and manifests are stored as
             they are, so only the identity is taken.
         """
-        coding = self.getHeader("Content-Encoding")
+        coding = self.header("Content-Encoding")
         if coding is not None and coding.strip().lower() != "identity":
             raise MediaTypeUnsupported("send bodies without a Content-Encoding")
         return self._body
 
     def header(self, name: str) -> str | None:
         """The value of a header field, several of one name joined by commas."""
-        values = self.requestHeaders.getRawHeaders(name)
-        return ", ".join(values) if values else None
+        values = self.requestHeaders.getRawHeaders(name.encode())
+        return b", ".join(values).decode("latin-1") if values else None
 
     def origin(self) -> Origin:
         """Where the request comes from, for events."""

@@ -44,7 +44,7 @@ def test_tags_in_byte_order(client: Client, name: str) -> None:
 
 
 def test_pages_of_tags_hold_each_tag_once(client: Client, name: str) -> None:
-    tags = sorted(f"tag-{number}" for number in range(57)) + ["tag-1.0", "tag-1-0"]
+    tags = [*sorted(f"tag-{number}" for number in range(57)), "tag-1.0", "tag-1-0"]
     tagged(client, name, tags)
     for size in (1, 7, 10, 58, 59, 60, 10**12):
         found: list[str] = []

@@ -16,6 +16,7 @@ from .limits import Limits
 MAXIMUM_LENGTH = 2**63 - 1
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"/[\x21-\x7e]*")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
@@ -90,7 +91,7 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     if _TOKEN.fullmatch(method) is None:
         raise BadHead(400, "the method is not a token")
     if version not in (b"HTTP/1.1", b"HTTP/1.0"):
-        raise BadHead(505 if version.startswith(b"HTTP/") else 400, "speak HTTP/1.1")
+        raise BadHead(505 if _VERSION.fullmatch(version) else 400, "speak HTTP/1.1")
     if method in (b"CONNECT", b"TRACE"):
         raise BadHead(405, "this server neither tunnels nor echoes")
     if _TARGET.fullmatch(target) is None:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from ..model import errors
 from ..model.errors import ErrorCode, RegistryError
 from .answers import Answer, json_answer
-from .bodies import BodyBroken, BodyTooSlow
+from .bodies import BodyBroken, BodyMalformed, BodyTooSlow
 
 _log = Logger()
 
@@ -60,6 +60,8 @@ def answer_to(error: BaseException) -> Answer | None:
         return _registry_error(error)
     if isinstance(error, BodyTooSlow):
         return _error(408, ErrorCode.BLOB_UPLOAD_INVALID, str(error))
+    if isinstance(error, BodyMalformed):
+        return _error(400, ErrorCode.SIZE_INVALID, str(error))
     if isinstance(error, (BodyBroken, CancelledError)):
         return None
     if isinstance(error, MethodNotAllowed):

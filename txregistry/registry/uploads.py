@@ -178,9 +178,10 @@ class Uploads:
     async def _enter(self, record: UploadRecord, body: IReader) -> Session:
         session = self._known.setdefault(record.id, Session())
         while session.writer is not None:
+            writer = session.writer
             if session.body is not None:
                 session.body.close()
-            await ended(session.writer)
+            await ended(writer)
         session.writer, session.body = Deferred(), body
         return session
 

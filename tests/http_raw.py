@@ -17,15 +17,16 @@ def exchange(registry: Running, data: bytes, patience: float = 10.0) -> bytes:
 
 def drain(channel: socket.socket) -> bytes:
     """Everything until the other side closes."""
-    received = b""
+    received: list[bytes] = []
     while True:
         try:
             piece = channel.recv(65536)
         except ConnectionResetError:
-            return received
+            break
         if not piece:
-            return received
-        received += piece
+            break
+        received.append(piece)
+    return b"".join(received)
 
 
 def answer(channel: socket.socket) -> bytes:

@@ -49,7 +49,7 @@ def listen(
         factory = TLSMemoryBIOFactory(tls, False, site, reactor)
         factory.noisy = False
     scheme = "https" if tls is not None else "http"
-    sockets = inherited_sockets()
+    sockets = inherited_sockets(reactor)
     if sockets:
         ports = [_adopt(reactor, each, factory) for each in sockets]
     elif settings.net == "unix":
@@ -60,6 +60,17 @@ def listen(
     for each in ports:
         each.pauseProducing()
     return [Listener(each, _describe(each, scheme)) for each in ports]
+
+
+def listen_plain(address: str, site: RegistrySite, reactor: Any) -> Listener:
+    """Take one more address, without TLS.
+
+    :raises Exception: it cannot be had.
+    """
+    host, number = split_address(address)
+    port = reactor.listenTCP(number, site, backlog=BACKLOG, interface=host)
+    port.pauseProducing()
+    return Listener(port, _describe(port, "http"))
 
 
 def _adopt(reactor: Any, listening: socket.socket, factory: Any) -> Any:

@@ -5,13 +5,17 @@ May import everything.
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -19,12 +23,13 @@ from .config.load import Loaded
 from .config.settings import Settings
 from .finishing import background
 from .http.addresses import Addresses
+from .http.admin import AdminApp
 from .http.app import RegistryApp
 from .http.limits import Limits
 from .http.rules import Rules
 from .http.site import RegistrySite
-from .interfaces import IDoor, ILifecycle, IStorageMaker, StorageError
-from .listening import Listener, listen
+from .interfaces import IDoor, IHealth, ILifecycle, IStorageMaker, StorageError
+from .listening import Listener, listen, listen_plain
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry.manifests import ManifestRules, Manifests
@@ -182,6 +187,17 @@ def make_site(settings: Settings, door: IDoor, reactor: Any) -> RegistrySite:
     )
 
 
+def make_admin(
+    settings: Settings, registry: Registry, site: RegistrySite, reactor: Any
+) -> RegistrySite:
+    """The operator's side, on a listener of its own."""
+    driver = registry.core.driver
+    checks = {f"storagedriver_{settings.storage.driver}": driver}
+    health = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
+    app = AdminApp(health, lambda: site.draining)
+    return RegistrySite(app.resource(), reactor, site.limits, access_log=False)
+
+
 @define(eq=False)
 class RegistryService(Service):
     """Serves a registry until it is stopped; listeners open last and close first."""
@@ -192,24 +208,30 @@ class RegistryService(Service):
     site: RegistrySite
     tls: CurrentContext | None
     notices: tuple[str, ...] = ()
+    admin: RegistrySite | None = None
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
     _notifier: Notifier = field(factory=Notifier)
     _starting: Deferred[None] | None = None
-    _stopping: bool = False
+    _failing: bool = False
 
     def privilegedStartService(self) -> None:
-        """Take the port before privileges are given up; connections wait until we are ready.
-
-        :raises Exception: the address cannot be had; the process ends.
-        """
+        """Take the port before privileges are given up; connections wait until we are ready."""
         super().privilegedStartService()
-        self._listeners = listen(self.settings.http, self.site, self.tls, self.reactor)
+        try:
+            self._listeners = listen(self.settings.http, self.site, self.tls, self.reactor)
+            if self.admin is not None:
+                address = self.settings.http.debug.addr or ""
+                self._listeners.insert(0, listen_plain(address, self.admin, self.reactor))
+        except (CannotListenError, ValueError) as error:
+            self._fail(str(error))
 
     def startService(self) -> None:
         """Start the registry, then serve."""
         super().startService()
+        if self._failing:
+            return
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -227,14 +249,17 @@ class RegistryService(Service):
         self._notifier.ready()
 
     def _failed(self, failure: Any) -> None:
-        """The start failed: say why, and end."""
-        if failure.check(ValueError):
-            _log.critical("txregistry cannot start: {error}", error=str(failure.value))
-        else:
+        """The start failed for a reason that nobody thought of, or for one that was told."""
+        if failure.check(ValueError) is None:
             _log.failure("txregistry cannot start", failure=failure)
-        self.reactor.exit_status = 1
-        self._stopping = True
-        self.reactor.callLater(0, _stop_reactor, self.reactor)
+        self._fail(str(failure.value))
+
+    def _fail(self, reason: str) -> None:
+        """Say why, and end the process with an exit code that tells."""
+        _log.critical("txregistry cannot start: {reason}", reason=reason)
+        self._failing = True
+        atexit.register(_exit_with_failure)
+        self.reactor.callWhenRunning(self.reactor.stop)
 
     def reload(self) -> None:
         """SIGHUP: read the certificates again."""
@@ -254,12 +279,17 @@ class RegistryService(Service):
             await self._starting
         if self._watching is not None:
             self._watching.stop()
-        for listener in self._listeners:
+        api = self._listeners[1:] if self.admin is not None else self._listeners
+        for listener in api:
             await listener.stop()
-        if not self._stopping:
+        if not self._failing:
             _log.info("draining, for {patience} s at most", patience=self._patience)
             await self.site.drain(self._patience)
         await self.registry.stop()
+        if self.admin is not None:
+            # Last, so that load balancers see the drain.
+            await self._listeners[0].stop()
+            self.admin.abort()
         _log.info("stopped")
 
     def stop_now(self) -> None:
@@ -275,9 +305,11 @@ class RegistryService(Service):
             self.tls.reload()
 
 
-def _stop_reactor(reactor: Any) -> None:
-    if reactor.running:
-        reactor.stop()
+def _exit_with_failure() -> None:
+    """twistd would end with 0; this is the last thing that the interpreter does."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def make_service(loaded: Loaded, reactor: Any = None) -> RegistryService:
@@ -291,4 +323,5 @@ def make_service(loaded: Loaded, reactor: Any = None) -> RegistryService:
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
     site = make_site(settings, registry.door, reactor)
-    return RegistryService(settings, reactor, registry, site, tls, loaded.notices)
+    admin = make_admin(settings, registry, site, reactor) if settings.http.debug.addr else None
+    return RegistryService(settings, reactor, registry, site, tls, loaded.notices, admin)

@@ -1,6 +1,6 @@
 """Talking to the service manager: readiness, and sockets that it opened for us.
 
-Source: sd_notify(3) and sd_listen_fds(3). May import the standard library.
+Source: sd_notify(3) and sd_listen_fds(3). May import Twisted's endpoints.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import Any
+
+from twisted.internet.endpoints import serverFromString
 
 FIRST_SOCKET = 3
 
@@ -44,11 +47,17 @@ class Notifier:
                 return
 
 
-def inherited_sockets() -> list[socket.socket]:
-    """Listening sockets that the service manager opened for this process."""
-    count = os.environ.get("LISTEN_FDS", "")
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit():
-        return []
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)
-    return [socket.socket(fileno=os.dup(FIRST_SOCKET + index)) for index in range(int(count))]
+def inherited_sockets(reactor: Any) -> list[socket.socket]:
+    """Listening sockets that the service manager opened for this process.
+
+    Twisted's endpoints have read the environment that tells of them, so they are asked how many
+    there are.
+    """
+    count = 0
+    while True:
+        try:
+            serverFromString(reactor, f"systemd:domain=INET:index={count}")
+        except (IndexError, ValueError):
+            break
+        count += 1
+    return [socket.socket(fileno=os.dup(FIRST_SOCKET + index)) for index in range(count)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
@@ -17,6 +17,9 @@ from .config.load import PATH_VARIABLE, ConfigurationMistakes, Loaded, load
 from .interfaces import IStorageMaker
 from .log import LineObserver, LogStyle, observer
 from .plugins import discover
+
+if TYPE_CHECKING:
+    from .service import RegistryService
 
 
 class Options(UsageOptions):
@@ -29,6 +32,7 @@ class Options(UsageOptions):
     ]
 
     loaded: Loaded
+    service: RegistryService
 
     def postOptions(self) -> None:
         """Load the configuration while the working directory is still the caller's.
@@ -37,10 +41,20 @@ class Options(UsageOptions):
         """
         path = self["config"]
         self.loaded = load_or_complain(Path(path).absolute() if path else None)
+        self.service = self._service()
         parent = getattr(self, "parent", None)
         if parent is not None and not parent.get("logger"):
             _chosen_log.update(style=style_of(self.loaded), path=_log_path(parent))
             parent["logger"] = "txregistry.tap.chosen_observer"
+
+    def _service(self) -> RegistryService:
+        """The service; it is made here so that what it cannot use is told without a traceback."""
+        from .service import make_service
+
+        try:
+            return make_service(self.loaded)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
 
 _chosen_log: dict[str, Any] = {}
@@ -83,20 +97,11 @@ def load_or_complain(path: Path | None) -> Loaded:
 
 
 def makeService(options: Options) -> Any:
-    """The service that twistd runs.
-
-    :raises UsageError: something that the configuration names cannot be used.
-    """
-    from .service import make_service
-
-    try:
-        service = make_service(options.loaded)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    """The service that twistd runs."""
     from twisted.internet import reactor
 
-    reactor.callWhenRunning(install_signals, reactor, service)
-    return service
+    reactor.callWhenRunning(install_signals, reactor, options.service)
+    return options.service
 
 
 def install_signals(reactor: Any, service: Any) -> None:

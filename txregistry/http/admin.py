@@ -1,0 +1,74 @@
+"""The operator's listener: whether the service is alive, and whether it works.
+
+May import Klein, the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from klein import Klein
+from klein.resource import KleinResource
+
+from ..finishing import deferred
+from ..interfaces import IHealth
+from .answers import Answer, json_answer
+from .request import RegistryRequest
+from .sending import send
+
+
+class AdminApp:
+    """Health checks, for service managers and load balancers.
+
+    :param checks: what has to work, by name.
+    :param draining: tells whether the service is about to end.
+    """
+
+    def __init__(self, checks: dict[str, IHealth], draining: Callable[[], bool]) -> None:
+        self._checks = checks
+        self._draining = draining
+        self.klein = Klein()
+        self.klein.url_map.strict_slashes = False
+        for path, answer in (
+            ("/livez", self._alive),
+            ("/readyz", self._ready),
+            ("/debug/health", self._health),
+        ):
+            self._add(path, answer)
+
+    def resource(self) -> KleinResource:
+        """The resource for the site."""
+        return self.klein.resource()
+
+    def _add(self, path: str, answer: Callable[[], object]) -> None:
+        async def run(request: RegistryRequest) -> None:
+            await send(request, await answer())  # type: ignore[misc]
+
+        self.klein.route(path, methods=["GET"], endpoint=path)(
+            lambda request: deferred(run(request))
+        )
+
+    async def _alive(self) -> Answer:
+        """The reactor turns; that is all."""
+        return json_answer(200, {})
+
+    async def _ready(self) -> Answer:
+        """Requests would be served well."""
+        failing = await self._failing()
+        if self._draining():
+            failing["service"] = "is about to end"
+        return json_answer(503 if failing else 200, failing)
+
+    async def _health(self) -> Answer:
+        """As distribution tells it: failing checks by name, or an empty object."""
+        failing = await self._failing()
+        return json_answer(503 if failing else 200, failing)
+
+    async def _failing(self) -> dict[str, str]:
+        failing: dict[str, str] = {}
+        for name, check in self._checks.items():
+            try:
+                await check.check()
+            except Exception as error:
+                failing[name] = str(error)
+        return failing

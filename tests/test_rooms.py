@@ -1,0 +1,115 @@
+"""Who may import whom: the rooms and the direction of their doors."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "txregistry"
+
+COMMON = {"finishing", "interfaces", "log", "model"}
+"""What every room above the model may use of the project."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "interfaces": {"model"},
+    "finishing": set(),
+    "log": set(),
+    "world": {"interfaces"},
+    "plugins": {"interfaces"},
+    "systemd": set(),
+    "registry": COMMON,
+    "metadata": COMMON,
+    "storage": COMMON,
+    "http": COMMON,
+    "testing": COMMON | {"world", "storage"},
+    "config": COMMON | {"plugins", "storage"},
+    "tls": COMMON | {"config"},
+    "listening": COMMON | {"config", "http", "systemd", "tls"},
+}
+"""What each room may import beside itself; rooms that are not named may import everything."""
+
+OUTSIDE = {
+    "klein": {"http"},
+    "werkzeug": {"http"},
+    "twisted.web": {"http"},
+    "yaml": {"config"},
+    "sqlite3": {"metadata"},
+    "OpenSSL": {"tls"},
+    "pytest": {"testing"},
+    "hypothesis": {"testing"},
+}
+"""Packages that only some rooms may import."""
+
+FORBIDDEN = {"pickle", "marshal", "shelve", "txaws"}
+
+
+def modules() -> list[Path]:
+    """Every module of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The room that a module belongs to."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Absolute names of what a module imports, and whether it does so when it is imported."""
+    package = ["txregistry", *path.relative_to(PACKAGE).parts[:-1]]
+    tree = ast.parse(path.read_text())
+    top = {id(node) for node in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield name, id(node) in top
+            for alias in node.names:
+                yield f"{name}.{alias.name}", id(node) in top
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports(path: Path) -> None:
+    room = room_of(path)
+    for name, at_top in imports(path):
+        parts = name.split(".")
+        assert parts[0] not in FORBIDDEN
+        assert not (at_top and name == "twisted.internet.reactor"), "importing installs a reactor"
+        for package, rooms in OUTSIDE.items():
+            if name == package or name.startswith(package + "."):
+                assert room in rooms, f"{room} imports {name}"
+        if parts[0] == "txregistry" and len(parts) > 1 and room in MAY_IMPORT:
+            target = parts[1]
+            known = (PACKAGE / target).is_dir() or (PACKAGE / f"{target}.py").exists()
+            if known and target != room:
+                assert target in MAY_IMPORT[room], f"{room} imports {name}"
+
+
+def test_no_module_is_a_grab_bag() -> None:
+    long = {str(path): len(path.read_text().splitlines()) for path in modules()}
+    assert {path: lines for path, lines in long.items() if lines > 480} == {}
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for path in modules():
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+@pytest.mark.parametrize("name", ["txregistry.interfaces", "twisted.plugins.txregistry_dropin"])
+def test_plugin_modules_stay_light(name: str) -> None:
+    """They install no reactor and load neither Klein nor a driver."""
+    code = (
+        f"import sys, {name}\n"
+        "heavy = {'twisted.internet.reactor', 'klein', 'txregistry.storage.filesystem'}\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,81 @@
+"""The doors between the rooms: every interface that plugins and rooms meet at.
+
+Imports are light, so that a plugin module may import this. Arguments are positional; asynchronous
+results are declared ``Awaitable``, so an implementation may be ``async def`` or return a Deferred.
+"""
+
+from .metadata import (
+    BlobRecord,
+    Conflict,
+    IMetadata,
+    ManifestRecord,
+    PendingChange,
+    TreeChange,
+    UploadRecord,
+)
+from .plugins import (
+    IMaker,
+    IStorageMaker,
+    IWorld,
+)
+from .registry import (
+    Blob,
+    IDoor,
+    IRegistry,
+    Manifest,
+    StoredManifest,
+    Upload,
+)
+from .storage import (
+    IDeferredSync,
+    IHealth,
+    ILifecycle,
+    ILocalFile,
+    ILocating,
+    IReader,
+    IStorageDriver,
+    ObjectMissing,
+    ObjectStat,
+    OffsetMismatch,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+    UploadMissing,
+)
+
+API = (1, 0)
+"""Version of the plugin interfaces; the first number changes when implementations must."""
+
+__all__ = [
+    "API",
+    "Blob",
+    "BlobRecord",
+    "Conflict",
+    "IDeferredSync",
+    "IDoor",
+    "IHealth",
+    "ILifecycle",
+    "ILocalFile",
+    "ILocating",
+    "IMaker",
+    "IMetadata",
+    "IReader",
+    "IRegistry",
+    "IStorageDriver",
+    "IStorageMaker",
+    "IWorld",
+    "Manifest",
+    "ManifestRecord",
+    "ObjectMissing",
+    "ObjectStat",
+    "OffsetMismatch",
+    "PendingChange",
+    "StorageError",
+    "StorageFull",
+    "StorageUnavailable",
+    "StoredManifest",
+    "TreeChange",
+    "Upload",
+    "UploadMissing",
+    "UploadRecord",
+]

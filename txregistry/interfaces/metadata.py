@@ -1,0 +1,238 @@
+"""Metadata: the transactional truth about who holds what, under which names.
+
+May import the model, attrs, zope.interface and ``twisted.plugin``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+
+from attrs import field, frozen
+from zope.interface import Interface
+
+from ..model.descriptors import Descriptor
+from ..model.digests import Digest
+from ..model.events import Event
+from ..model.names import Reference, RepositoryName, Tag
+from ..model.pages import Listing, Page
+
+
+@frozen
+class BlobRecord:
+    """A blob that a repository holds: digest and size in bytes."""
+
+    digest: Digest
+    size: int
+
+
+@frozen
+class ManifestRecord:
+    """A manifest that a repository holds.
+
+    ``blobs`` are the digests of config and layers, ``children`` those in an index: the references
+    that keep content alive. ``annotations`` are the top-level ones, for lists of referrers.
+    """
+
+    digest: Digest
+    media_type: str
+    size: int
+    subject: Digest | None = None
+    artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(factory=dict)
+    blobs: Sequence[Digest] = ()
+    children: Sequence[Digest] = ()
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The manifest as an entry of an index."""
+        return Descriptor(
+            self.media_type, self.digest, self.size, self.artifact_type, self.annotations
+        )
+
+
+@frozen
+class UploadRecord:
+    """An upload session: its storage token and the algorithm its digest is expected in.
+
+    ``started`` and ``written`` are seconds since the epoch; ``written`` is the last write.
+    """
+
+    id: str
+    repository: RepositoryName
+    token: str
+    algorithm: str
+    started: float
+    written: float
+    actor: str = ""
+
+
+@frozen
+class TreeChange:
+    """One object of the storage tree to write, or to delete where ``content`` is None."""
+
+    key: str
+    content: bytes | None
+
+
+@frozen
+class PendingChange:
+    """A tree change that the database remembers until it is durable."""
+
+    id: int
+    change: TreeChange
+
+
+class Conflict(Exception):
+    """A precondition of a transaction does not hold; nothing was changed.
+
+    :param missing: the digests that were expected to be there.
+    """
+
+    def __init__(self, missing: Sequence[str] = ()) -> None:
+        super().__init__(f"missing: {', '.join(missing)}")
+        self.missing = tuple(missing)
+
+
+class IMetadata(Interface):
+    """The transactional truth: who holds what, under which names.
+
+    Each writing method is one transaction that is durable when its result arrives. It records the
+    events given, and one pending row for each tree change, in that same transaction, and returns
+    the pending rows. Lists are in byte order.
+    """
+
+    def start() -> Awaitable[None]:
+        """Open the database and bring its schema up to date.
+
+        :raises ValueError: the schema is newer than this program, or the file is no database.
+        """
+
+    def stop() -> Awaitable[None]:
+        """Finish queued transactions and close."""
+
+    def blob(repository: RepositoryName, digest: Digest) -> Awaitable[BlobRecord | None]:
+        """The blob if the repository holds it."""
+
+    def blob_anywhere(digest: Digest) -> Awaitable[Sequence[RepositoryName]]:
+        """Up to 20 repositories that hold the blob."""
+
+    def manifest(
+        repository: RepositoryName, reference: Reference
+    ) -> Awaitable[ManifestRecord | None]:
+        """The manifest that a tag points at, or that has a digest, without its references."""
+
+    def missing(
+        repository: RepositoryName, blobs: Sequence[Digest], manifests: Sequence[Digest]
+    ) -> Awaitable[Sequence[Digest]]:
+        """Those of ``blobs`` that the repository does not hold as blob, and those of ``manifests``
+        that it holds neither as manifest nor as blob; in the order given, each once."""
+
+    def known(repository: RepositoryName) -> Awaitable[bool]:
+        """Whether anything was ever pushed to the repository."""
+
+    def tags(repository: RepositoryName, page: Page) -> Awaitable[Listing[Tag]]:
+        """Tags of a repository; empty for an unknown one."""
+
+    def tags_of(repository: RepositoryName, digest: Digest) -> Awaitable[Sequence[Tag]]:
+        """Tags that point at a manifest."""
+
+    def repositories(page: Page) -> Awaitable[Listing[RepositoryName]]:
+        """Repositories that hold at least one manifest."""
+
+    def referrers(
+        repository: RepositoryName, subject: Digest, artifact_types: Sequence[str], page: Page
+    ) -> Awaitable[Listing[Descriptor]]:
+        """Manifests of the repository whose subject is ``subject``, by digest; only those of the
+        artifact types given, if any are. ``page.last`` is a digest."""
+
+    def link_blob(
+        repository: RepositoryName,
+        blob: BlobRecord,
+        source: RepositoryName | None,
+        upload: str | None,
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Awaitable[Sequence[PendingChange]]:
+        """Let a repository hold a blob.
+
+        :param source: a repository that must hold the blob (a mount), or None.
+        :param upload: identifier of the session that brought it, which ends here, or None.
+        :raises Conflict: ``source`` does not hold the blob (any longer).
+        """
+
+    def put_manifest(
+        repository: RepositoryName,
+        record: ManifestRecord,
+        tags: Sequence[Tag],
+        required: Sequence[Digest],
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Awaitable[Sequence[PendingChange]]:
+        """Let a repository hold a manifest, and point tags at it.
+
+        :param required: digests that the repository must hold as blob or manifest.
+        :raises Conflict: some of them are missing.
+        """
+
+    def delete_blob(
+        repository: RepositoryName,
+        digest: Digest,
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Awaitable[Sequence[PendingChange]]:
+        """Take a blob out of a repository.
+
+        :raises Conflict: the repository does not hold it.
+        """
+
+    def delete_manifest(
+        repository: RepositoryName,
+        digest: Digest,
+        tags: Sequence[Tag],
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Awaitable[Sequence[PendingChange]]:
+        """Take a manifest and every tag that points at it out of a repository.
+
+        :param tags: the tags that the caller expects to go with it.
+        :raises Conflict: the repository does not hold it, or other tags point at it by now.
+        """
+
+    def delete_tag(
+        repository: RepositoryName,
+        tag: Tag,
+        changes: Sequence[TreeChange],
+        events: Sequence[Event],
+    ) -> Awaitable[Sequence[PendingChange]]:
+        """Remove a tag; the manifest stays.
+
+        :raises Conflict: there is no such tag.
+        """
+
+    def start_upload(record: UploadRecord, limit: int) -> Awaitable[None]:
+        """Remember a session.
+
+        :param limit: the largest number of sessions, 0 for any.
+        :raises Conflict: there are that many already.
+        """
+
+    def upload(repository: RepositoryName, upload: str) -> Awaitable[UploadRecord | None]:
+        """The session with that identifier, if it belongs to that repository."""
+
+    def touch_upload(upload: str, written: float) -> Awaitable[None]:
+        """Remember the time of the last write to a session."""
+
+    def end_upload(upload: str) -> Awaitable[None]:
+        """Forget a session."""
+
+    def stale_uploads(before: float, limit: int) -> Awaitable[Sequence[UploadRecord]]:
+        """Sessions whose last write lies before a time, oldest first."""
+
+    def pending(limit: int) -> Awaitable[Sequence[PendingChange]]:
+        """Tree changes that are not known to be durable, in the order they were made."""
+
+    def settled(ids: Sequence[int]) -> Awaitable[None]:
+        """Forget pending changes that are durable now."""
+
+    def events(after: int, limit: int) -> Awaitable[Sequence[tuple[int, float, Event]]]:
+        """Rows of the event log behind a position: position, seconds since the epoch, event."""

@@ -1,0 +1,1 @@
+"""A storage driver for txregistry that keeps everything in one SQLite file."""

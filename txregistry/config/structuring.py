@@ -68,7 +68,7 @@ class Structuring:
         before = len(self.mistakes)
         for name in content:
             if name not in options:
-                self.unknown(name, content[name], key, options)
+                self.unknown(name, content[name], key, {**options, **given})
         for name, attribute in options.items():
             dotted = f"{key}.{name}" if key else name
             if name in content or has(_optional(hints[name])):

@@ -95,8 +95,10 @@ def test_imports(path: Path) -> None:
 
 
 def test_no_module_is_a_grab_bag() -> None:
-    long = {str(path): len(path.read_text().splitlines()) for path in modules()}
-    assert {path: lines for path, lines in long.items() if lines > 480} == {}
+    # Contracts are long lists of behaviours, each of which stands for itself.
+    kept = [path for path in modules() if "contracts" not in path.parts]
+    lengths = {str(path): len(path.read_text().splitlines()) for path in kept}
+    assert {path: lines for path, lines in lengths.items() if lines > 480} == {}
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -1,194 +1,193 @@
 """The wrapper round every storage driver: arguments checked, errors in the interface's words.
 
 Drivers stay naive: what they raise beyond the interface is a defect that is logged by name and told
-as an outage, and what they return is not trusted. May import the interfaces and Twisted.
+as an outage, and what they return is not trusted. May import the interfaces and other
+modules of this room.
 """
 
 from __future__ import annotations
 
-import errno
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from attrs import define
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
-from twisted.logger import Logger
-from zope.interface import alsoProvides, implementer, providedBy
+from zope.interface import alsoProvides, implementer
 
 from ..interfaces import (
+    IDeferredSync,
+    IHealth,
+    ILifecycle,
+    ILocalFile,
+    ILocating,
     IReader,
     IStorageDriver,
     IWorld,
     ObjectStat,
-    StorageError,
-    StorageFull,
-    StorageUnavailable,
 )
+from .calls import CheckedReader, DriverCalls, Observe
+from .keys import check_key
 
-T = TypeVar("T")
-
-_COMPONENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._:=+@-]+"
-_KEY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
-MAXIMUM_KEY = 1024
+CAPABILITIES = (ILocalFile, IDeferredSync, ILocating, IHealth, ILifecycle)
 MAXIMUM_TOKEN = 512
 PATIENCE = 60.0
 
-_log = Logger()
 
-Observe = Callable[[str, float], None]
-
-
-def checked(driver: Any, name: str, world: IWorld, observe: Observe | None = None) -> Checked:
+def checked(
+    driver: Any,
+    name: str,
+    world: IWorld,
+    observe: Observe | None = None,
+    patience: float = PATIENCE,
+) -> Checked:
     """Wrap a driver; the result has exactly the driver's capabilities.
 
     :param name: the driver's name, for messages.
     :param observe: is told the name and the duration in seconds of each operation.
+    :param patience: seconds that an operation may take; appending, publishing and settling take
+        as long as they take.
     """
-    wrapped = Checked(driver, name, world, observe)
-    for interface in providedBy(driver):
-        if not interface.providedBy(wrapped):
-            alsoProvides(wrapped, interface)
+    wrapped = Checked(driver, DriverCalls(name, world, observe, patience))
+    for capability in CAPABILITIES:
+        if capability.providedBy(driver):
+            alsoProvides(wrapped, capability)
     return wrapped
 
 
 @implementer(IStorageDriver)
 @define(eq=False, slots=False)
 class Checked:
-    """A driver that keeps the contract of ``IStorageDriver`` whatever the inner one does."""
+    """A driver that keeps the contract of ``IStorageDriver`` whatever the inner one does.
+
+    The methods of every capability are here; which of them count says ``providedBy``.
+    """
 
     inner: Any
-    name: str
-    world: IWorld
-    observe: Observe | None = None
+    calls: DriverCalls
 
-    def __getattr__(self, attribute: str) -> Any:
-        """Methods of optional capabilities, with the same protection."""
-        inner = getattr(self.inner, attribute)
-        if attribute == "path":
-            return lambda key: inner(_key(key))
-
-        def call(*arguments: Any) -> Awaitable[Any]:
-            return self._call(attribute, inner, *arguments, patience=None)
-
-        return call
+    # --- objects -----------------------------------------------------------------------------
 
     async def stat(self, key: str) -> ObjectStat:
-        found: ObjectStat = await self._call("stat", self.inner.stat, _key(key))
+        found: ObjectStat = await self.calls.quick("stat", self.inner.stat, check_key(key))
         return found
 
     async def get(self, key: str) -> bytes:
-        return bytes(await self._call("get", self.inner.get, _key(key)))
+        return bytes(await self.calls.quick("get", self.inner.get, check_key(key)))
 
     async def put(self, key: str, data: bytes) -> None:
-        await self._call("put", self.inner.put, _key(key), data)
+        await self.calls.quick("put", self.inner.put, check_key(key), _bytes(data))
 
     async def open(self, key: str, start: int, stop: int) -> IReader:
+        check_key(key)
         if not 0 <= start <= stop:
             raise ValueError(f"{start} to {stop} is no range")
-        found: IReader = await self._call("open", self.inner.open, _key(key), start, stop)
-        return found
+        reader = await self.calls.quick("open", self.inner.open, key, start, stop)
+        return CheckedReader(reader, self.calls)
 
     async def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        _limit(limit)
-        prefix = prefix and _key(prefix)
-        found: Sequence[str] = await self._call("keys", self.inner.keys, prefix, after, limit)
-        return found
+        return await self._list("keys", self.inner.keys, prefix, after, limit)
 
     async def children(self, prefix: str, after: str, limit: int) -> Sequence[str]:
-        _limit(limit)
-        prefix = prefix and _key(prefix)
-        found: Sequence[str] = await self._call(
-            "children", self.inner.children, prefix, after, limit
+        return await self._list("children", self.inner.children, prefix, after, limit)
+
+    async def delete(self, key: str) -> None:
+        await self.calls.quick("delete", self.inner.delete, check_key(key))
+
+    async def _list(
+        self, operation: str, method: Callable[..., Any], prefix: str, after: str, limit: int
+    ) -> Sequence[str]:
+        if prefix:
+            check_key(prefix)
+        if not isinstance(after, str):
+            raise TypeError(f"{after!r} is no place to list from")
+        if limit < 1:
+            raise ValueError(f"{limit} is no number of entries")
+        found: Sequence[str] = await self.calls.quick(operation, method, prefix, after, limit)
+        expect = self.calls.expect
+        expect(len(found) <= limit, operation, "listed more than was asked for")
+        last = after
+        for each in found:
+            # Whoever pages by such a list might never come to its end.
+            expect(each > last, operation, f"listed {each!r} behind {last!r}")
+            last = each
+        return found
+
+    # --- uploads -----------------------------------------------------------------------------
+
+    async def begin(self, hint: str) -> str:
+        token = await self.calls.quick("begin", self.inner.begin, check_key(hint))
+        good = isinstance(token, str) and 0 < len(token) <= MAXIMUM_TOKEN and token.isascii()
+        self.calls.expect(good, "begin", "gave a token that is none")
+        return str(token)
+
+    async def append(self, token: str, offset: int, data: bytes) -> int:
+        if offset < 0:
+            raise ValueError(f"{offset} is no offset")
+        held = await self.calls.long(
+            "append", self.inner.append, _token(token), offset, _bytes(data)
+        )
+        expected = offset + len(data)
+        self.calls.expect(held == expected, "append", f"holds {held} bytes instead of {expected}")
+        return expected
+
+    async def held(self, token: str) -> IReader:
+        reader = await self.calls.quick("held", self.inner.held, _token(token))
+        self.calls.expect(isinstance(reader.size, int), "held", "does not say how much it holds")
+        return CheckedReader(reader, self.calls)
+
+    async def publish(self, token: str, key: str) -> None:
+        await self.calls.long("publish", self.inner.publish, _token(token), check_key(key))
+
+    async def abandon(self, token: str) -> None:
+        await self.calls.quick("abandon", self.inner.abandon, _token(token))
+
+    # --- capabilities ------------------------------------------------------------------------
+
+    def path(self, key: str) -> Path:
+        found: Path = self.inner.path(check_key(key))
+        return found
+
+    async def put_soon(self, key: str, data: bytes) -> None:
+        await self.calls.quick("put_soon", self.inner.put_soon, check_key(key), _bytes(data))
+
+    async def delete_soon(self, key: str) -> None:
+        await self.calls.quick("delete_soon", self.inner.delete_soon, check_key(key))
+
+    async def settle(self, keys: Sequence[str]) -> None:
+        await self.calls.long("settle", self.inner.settle, [check_key(key) for key in keys])
+
+    async def locate(self, key: str, method: str, lifetime: float) -> str | None:
+        if method not in ("GET", "HEAD"):
+            raise ValueError(f"{method!r} is no way to read")
+        found: str | None = await self.calls.quick(
+            "locate", self.inner.locate, check_key(key), method, lifetime
         )
         return found
 
-    async def delete(self, key: str) -> None:
-        await self._call("delete", self.inner.delete, _key(key))
+    async def check(self) -> None:
+        await self.calls.quick("check", self.inner.check)
 
-    async def begin(self, hint: str) -> str:
-        token = await self._call("begin", self.inner.begin, _key(hint))
-        if not isinstance(token, str) or not 0 < len(token) <= MAXIMUM_TOKEN or not token.isascii():
-            raise StorageUnavailable(f"the driver {self.name} gave an upload token that is none")
-        return token
+    async def start(self) -> None:
+        await self.calls.long("start", self.inner.start)
 
-    async def append(self, token: str, offset: int, data: bytes) -> int:
-        held = await self._call("append", self.inner.append, token, offset, data, patience=None)
-        if held != offset + len(data):
-            raise StorageUnavailable(f"the driver {self.name} did not append what it was given")
-        return offset + len(data)
-
-    async def held(self, token: str) -> IReader:
-        found: IReader = await self._call("held", self.inner.held, token)
-        return found
-
-    async def publish(self, token: str, key: str) -> None:
-        await self._call("publish", self.inner.publish, token, _key(key), patience=None)
-
-    async def abandon(self, token: str) -> None:
-        await self._call("abandon", self.inner.abandon, token)
-
-    async def _call(
-        self,
-        operation: str,
-        method: Callable[..., Any],
-        *arguments: Any,
-        patience: float | None = PATIENCE,
-    ) -> Any:
-        clock = self.world.reactor
-        started = clock.seconds()
-        try:
-            running: Deferred[Any] = maybeDeferred(_call, method, *arguments)
-            if patience is not None:
-                running.addTimeout(patience, clock)
-            return await running
-        except (StorageError, CancelledError, ValueError):
-            raise
-        except TimeoutError:
-            raise self._unavailable(operation, f"took more than {patience} s") from None
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull(f"{self.name}: {operation}: {error}") from error
-            raise self._unavailable(operation, str(error)) from error
-        except Exception as error:
-            _log.failure(
-                "the storage driver {driver} failed in {operation}",
-                driver=self.name,
-                operation=operation,
-            )
-            raise self._unavailable(operation, repr(error)) from error
-        finally:
-            if self.observe is not None:
-                self.observe(operation, clock.seconds() - started)
-
-    def _unavailable(self, operation: str, text: str) -> StorageUnavailable:
-        return StorageUnavailable(f"{self.name}: {operation}: {text}")
+    async def stop(self) -> None:
+        await self.calls.long("stop", self.inner.stop)
 
 
-def _call(method: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a method that returns a value, a Deferred or a coroutine."""
-    result = method(*arguments)
-    if isinstance(result, Deferred):
-        return result
-    if hasattr(result, "__await__"):
-        return Deferred.fromCoroutine(_wait(result))
-    return result
+def _bytes(data: bytes) -> bytes:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"bytes are expected, not {type(data).__name__}")
+    return data
 
 
-async def _wait(result: Awaitable[T]) -> T:
-    return await result
+def _token(token: str) -> str:
+    """A token that a driver may have given.
 
-
-def _key(key: str) -> str:
-    """A key that is well formed.
-
-    :raises ValueError: it is not; keys are built from parsed values, so this is a defect.
+    :raises TypeError: it is no text.
+    :raises ValueError: it is empty, too long or not ASCII.
     """
-    if len(key) > MAXIMUM_KEY or _KEY.fullmatch(key) is None:
-        raise ValueError(f"{key!r} is no storage key")
-    return key
-
-
-def _limit(limit: int) -> None:
-    if limit < 1:
-        raise ValueError(f"{limit} is no number of entries")
+    if not isinstance(token, str):
+        raise TypeError(f"{token!r} is no upload token")
+    if not 0 < len(token) <= MAXIMUM_TOKEN or not token.isascii():
+        raise ValueError(f"{token!r} is no upload token")
+    return token

@@ -1,38 +1,53 @@
-"""Durable changes of a directory tree: the system calls and their order, all blocking.
+"""System calls on files and directories, and what their errors mean; all of it blocks.
 
-A change is durable when the file's data and the directory that names it are both synced. An error
-of a sync is final: the kernel forgets what it could not write, so the same descriptor is never
-synced again. May import the standard library and the interfaces.
+An error of a sync is final: the kernel forgets what it could not write, and the next sync of the
+same file succeeds without it. So nobody here syncs again after an error; the data is dropped or
+written anew. May import the standard library and the interfaces.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..interfaces import StorageFull, StorageUnavailable
+from ..interfaces import StorageError, StorageFull, StorageUnavailable
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+ABSENT = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO}
+)
+"""Errors that say that there is no such file, or something else than a file."""
+
+COPY_PIECE = 1024 * 1024
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
+def disk_errors(what: str, missing: StorageError | None = None) -> Iterator[None]:
     """Tell what the disk refuses in the words of the interface.
 
-    Missing files pass, since they mean something else to each caller.
+    :param what: what was tried, for the message.
+    :param missing: the error that stands for a file that is not there.
     """
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise
     except OSError as error:
+        if missing is not None and error.errno in ABSENT:
+            raise missing from None
         if error.errno in FULL:
             raise StorageFull(f"{what}: {error}") from error
         raise StorageUnavailable(f"{what}: {error}") from error
+
+
+def sync_file(path: Path) -> None:
+    """Make the data of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:
@@ -45,17 +60,15 @@ def sync_directory(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents, each durable in its parent before it is used."""
-    if path.is_dir():
-        return
-    make_directory(path.parent)
+    """Make one directory, unless it is there.
+
+    :raises NotADirectoryError: something else is there.
+    """
     try:
         os.mkdir(path)
     except FileExistsError:
         if not path.is_dir():
-            raise
-        return
-    sync_directory(path.parent)
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def write_all(descriptor: int, data: bytes, offset: int) -> None:
@@ -67,43 +80,19 @@ def write_all(descriptor: int, data: bytes, offset: int) -> None:
         offset += written
 
 
-def write_replacing(path: Path, data: bytes, temporary: Path, durable: bool) -> None:
-    """Put a file in place whole, replacing what was there.
-
-    :param temporary: a directory on the same file system.
-    :param durable: whether it is durable when this returns; if not, a crash of the machine may
-        leave an older or an empty file.
-    """
-    staged = temporary / secrets.token_hex(16)
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            write_all(descriptor, data, 0)
-            if durable:
-                os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-        for _ in range(3):
-            # Somebody may remove the directory as an empty one just before it is used.
-            make_directory(path.parent)
-            try:
-                os.rename(staged, path)
-                break
-            except FileNotFoundError:
-                continue
-        else:
-            raise StorageUnavailable(f"{path.parent} vanishes again and again")
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_directory(path.parent)
+def read_all(descriptor: int, size: int) -> bytes:
+    """The first bytes of a file, however many calls that takes; fewer where it ends before."""
+    pieces: list[bytes] = []
+    held = 0
+    while held < size and (piece := os.pread(descriptor, size - held, held)):
+        pieces.append(piece)
+        held += len(piece)
+    return b"".join(pieces)
 
 
-def sync_file(path: Path) -> None:
-    """Make the data of a file durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
+def copy_all(source: int, target: int) -> None:
+    """Copy the content of one open file to another, empty one."""
+    position = 0
+    while piece := os.pread(source, COPY_PIECE, position):
+        write_all(target, piece, position)
+        position += len(piece)

@@ -6,9 +6,10 @@ May import the interfaces.
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from attrs import define, field
 from zope.interface import implementer
@@ -26,22 +27,29 @@ from ..interfaces import (
 @implementer(IReader)
 @define(eq=False)
 class MemoryReader:
-    """Reads bytes from memory."""
+    """Reads a part of bytes that only ever grow.
 
-    data: bytes
+    :param position: where reading starts.
+    :param stop: the first byte that is not read.
+    """
+
+    data: bytes | bytearray
+    position: int
+    stop: int
     size: int | None = field(init=False)
-    _position: int = 0
     _closed: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self.size = len(self.data)
+        self.stop = min(self.stop, len(self.data))
+        self.position = min(self.position, self.stop)
+        self.size = self.stop - self.position
 
     async def read(self, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IReader`."""
         if self._closed:
             raise ValueError("the reader is closed")
-        piece = self.data[self._position : self._position + limit]
-        self._position += len(piece)
+        piece = bytes(self.data[self.position : min(self.position + limit, self.stop)])
+        self.position += len(piece)
         return piece
 
     def close(self) -> None:
@@ -71,29 +79,29 @@ class MemoryDriver:
         self._objects[key] = (bytes(data), datetime.now(UTC))
 
     async def open(self, key: str, start: int, stop: int) -> IReader:
-        return MemoryReader(self._object(key)[0][start:stop])
+        return MemoryReader(self._object(key)[0], start, stop)
 
     async def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         below = f"{prefix}/" if prefix else ""
         position = bisect_right(self._sorted, max(after, below))
-        found: list[str] = []
-        for key in self._sorted[position:]:
-            if not key.startswith(below) or len(found) == limit:
-                break
-            found.append(key)
-        return found
+        page = self._sorted[position : position + limit]
+        return list(takewhile(lambda key: key.startswith(below), page))
 
     async def children(self, prefix: str, after: str, limit: int) -> Sequence[str]:
         below = f"{prefix}/" if prefix else ""
-        names = {
-            key[len(below) :].partition("/")[0] for key in self._sorted if key.startswith(below)
-        }
+        names: set[str] = set()
+        position = bisect_right(self._sorted, below)
+        while position < len(self._sorted) and self._sorted[position].startswith(below):
+            name, slash, _ = self._sorted[position][len(below) :].partition("/")
+            names.add(name)
+            # What lies below the name ends where "/" is followed by the next character, "0".
+            position = bisect_left(self._sorted, f"{below}{name}0") if slash else position + 1
         return sorted(name for name in names if name > after)[:limit]
 
     async def delete(self, key: str) -> None:
         self._object(key)
         del self._objects[key]
-        self._sorted.remove(key)
+        del self._sorted[bisect_left(self._sorted, key)]
 
     async def begin(self, hint: str) -> str:
         token = secrets.token_hex(16)
@@ -108,7 +116,8 @@ class MemoryDriver:
         return len(upload)
 
     async def held(self, token: str) -> IReader:
-        return MemoryReader(bytes(self._upload(token)))
+        upload = self._upload(token)
+        return MemoryReader(upload, 0, len(upload))
 
     async def publish(self, token: str, key: str) -> None:
         if token not in self._uploads and key in self._objects:

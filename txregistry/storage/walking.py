@@ -1,7 +1,8 @@
 """Listing a directory tree in the byte order of its keys, without holding it in memory.
 
 A key's order is that of its whole text, in which ``/`` stands between ``.`` and ``0``: ``a-b``
-comes before ``a/b``. May import the standard library.
+comes before ``a/b``. Links, special files and names that no key can have are no objects. All of it
+blocks. May import the grammar of keys and what errors mean.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .durable import ABSENT
+from .keys import MAXIMUM_KEY, is_name
+
 
 def entries(directory: Path, skip: frozenset[str] = frozenset()) -> list[tuple[str, bool]]:
     """Names in a directory with whether they are directories, in the order of keys.
 
-    Links and other special files are left out.
+    :param skip: names to leave out.
     """
     found: list[tuple[str, bool]] = []
     try:
         with os.scandir(directory) as scan:
             for entry in scan:
-                if entry.name in skip:
+                if entry.name in skip or not is_name(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     found.append((entry.name, True))
                 elif entry.is_file(follow_symlinks=False):
                     found.append((entry.name, False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    except OSError as error:
+        if error.errno in ABSENT:
+            return []
+        raise
     found.sort(key=lambda item: item[0] + "/" if item[1] else item[0])
     return found
 
@@ -38,9 +44,12 @@ def walk(
     """Keys of the files below a directory, strictly behind ``after``.
 
     :param prefix: what the keys begin with: empty, or ending with ``/``.
+    :param skip: names in the directory itself to leave out.
     """
     for name, is_directory in entries(directory, skip):
         key = prefix + name
+        if len(key) > MAXIMUM_KEY:
+            continue
         if is_directory:
             below = key + "/"
             if after >= below and not after.startswith(below):

@@ -1,0 +1,328 @@
+"""What is acknowledged is durable: the order of system calls, and what follows their errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from attrs import frozen
+from tools import missing, require_tool
+
+from txregistry.interfaces import IWorld, ObjectMissing, StorageUnavailable, UploadMissing
+from txregistry.storage import directories
+from txregistry.storage.filesystem import FilesystemDriver
+from txregistry.testing.contracts.storage import all_keys, uploaded
+from txregistry.world import StillWorld
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from twisted.internet.defer import Deferred
+from txregistry.storage.filesystem import FilesystemDriver
+from txregistry.world import StillWorld
+
+async def work(driver):
+    await driver.start()
+    os.access("mark begin", 0)
+{work}
+    os.access("mark end", 0)
+
+root = Path(sys.argv[1])
+Deferred.fromCoroutine(work(FilesystemDriver(root, StillWorld(None, root))))
+"""
+
+PUBLISH = """
+    token = await driver.begin("hint")
+    await driver.append(token, 0, b"x" * 100000)
+    await driver.append(token, 100000, b"x" * 100000)
+    await driver.publish(token, "blobs/sha256/ab/abcd/data")
+"""
+
+PUT = """
+    await driver.put("some/place/link", b"content")
+"""
+
+PUT_SOON = """
+    await driver.put_soon("some/place/link", b"content")
+"""
+
+SETTLED = """
+    keys = ["some/place/link", "some/place/other", "some/where/else"]
+    for key in keys:
+        await driver.put_soon(key, b"content")
+    await driver.settle(keys)
+"""
+
+CALLS = "fsync,fdatasync,?link,linkat,?rename,renameat,renameat2,?mkdir,mkdirat,?access,faccessat"
+CHANGES = f"pwrite64,?unlink,unlinkat,{CALLS.partition(',?access')[0]}"
+
+
+@frozen
+class Call:
+    """A system call: its name and the paths in its arguments."""
+
+    name: str
+    paths: tuple[str, ...]
+
+
+def require_strace(tmp_path: Path) -> str:
+    """The tracer, where processes may be traced."""
+    strace = require_tool("strace")
+    found = subprocess.run([strace, "-o", str(tmp_path / "probe"), "true"], capture_output=True)
+    if found.returncode:
+        missing("the right to trace processes")
+    return strace
+
+
+def trace(tmp_path: Path, work: str) -> list[Call]:
+    """The system calls of some work, between its marks."""
+    strace, log = require_strace(tmp_path), tmp_path / "trace"
+    subprocess.run(
+        [
+            *(strace, "-f", "-y", "-s", "1000", "-e", f"trace={CALLS}", "-o", str(log)),
+            *(sys.executable, "-c", PROGRAM.format(work=work), str(tmp_path / "root")),
+        ],
+        check=True,
+    )
+    calls = []
+    for line in log.read_text().splitlines():
+        name = re.match(r"(?:\d+ +)?(\w+)\((.*)\) += 0", line)
+        if name is None:
+            if 'access("mark' not in line:
+                continue
+            name = re.match(r"(?:\d+ +)?(\w+)\((.*)\) += -1", line)
+            assert name is not None
+        paths = re.findall(r'"([^"]*)"|\d+<([^>]*)>', name[2])
+        calls.append(Call(name[1], tuple(a or b for a, b in paths)))
+    marks = [number for number, call in enumerate(calls) if call.paths[0].startswith("mark")]
+    return calls[marks[0] + 1 : marks[1]]
+
+
+def check_protocol(calls: list[Call], path: Path) -> None:
+    """File sync before the name, directory sync behind it, new parents synced before use."""
+
+    def index(what: str, test: Callable[[Call], bool], start: int = 0) -> int:
+        for number, call in enumerate(calls[start:], start):
+            if test(call):
+                return number
+        raise AssertionError(f"no {what}")
+
+    named = index(
+        "name", lambda call: call.name[:4] in ("link", "rena") and str(path) in call.paths
+    )
+    source = calls[named].paths[0]
+    synced = index("file sync", lambda call: call == Call("fdatasync", (source,)))
+    assert synced < named
+    index("directory sync", lambda call: call == Call("fsync", (str(path.parent),)), named)
+    made = [number for number, call in enumerate(calls) if call.name.startswith("mkdir")]
+    for number in made:
+        new = Path(calls[number].paths[-1])
+        parent = Call("fsync", (str(new.parent),))
+        assert index("parent sync", lambda call, parent=parent: call == parent, number) < named
+
+
+def test_order_of_publishing(tmp_path: Path) -> None:
+    calls = trace(tmp_path, PUBLISH)
+    check_protocol(calls, tmp_path / "root/blobs/sha256/ab/abcd/data")
+    assert len([call for call in calls if call.name.startswith("mkdir")]) == 4
+
+
+def test_order_of_putting(tmp_path: Path) -> None:
+    check_protocol(trace(tmp_path, PUT), tmp_path / "root/some/place/link")
+
+
+def test_the_check_finds_what_is_not_durable(tmp_path: Path) -> None:
+    calls = trace(tmp_path, PUT_SOON)
+    assert not [call for call in calls if "sync" in call.name]
+    with pytest.raises(AssertionError, match="no file sync"):
+        check_protocol(calls, tmp_path / "root/some/place/link")
+
+
+def test_settling_syncs_each_file_and_directory_once(tmp_path: Path) -> None:
+    calls = trace(tmp_path, SETTLED)
+    root = tmp_path / "root"
+    files = [str(root / "some" / name) for name in ("place/link", "place/other", "where/else")]
+    synced = [call.paths[0] for call in calls if call.name == "fdatasync"]
+    assert sorted(synced) == files
+    synced = [call.paths[0] for call in calls if call.name == "fsync"]
+    assert synced == [str(root / each) for each in ("", "some", "some/place", "some/where")]
+
+
+@pytest.mark.parametrize(
+    ("work", "key", "contents"),
+    [
+        (PUBLISH, "blobs/sha256/ab/abcd/data", [b"x" * 200_000]),
+        (PUT + PUT.replace('b"content"', 'b"new"'), "some/place/link", [b"content", b"new"]),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_killed_at_every_step(
+    tmp_path: Path, work: str, key: str, contents: list[bytes]
+) -> None:
+    strace = require_strace(tmp_path)
+    seen: set[bytes | None] = set()
+    for step in range(4, 60):
+        root = tmp_path / str(step)
+        ended = subprocess.run(
+            [
+                *(strace, "-f", "-o", "/dev/null", "-e", f"trace={CHANGES}"),
+                *("-e", f"inject={CHANGES}:signal=SIGKILL:when={step}"),
+                *(sys.executable, "-c", PROGRAM.format(work=work), str(root)),
+            ],
+            capture_output=True,
+        )
+        driver = FilesystemDriver(root, StillWorld(None, root))
+        await driver.start()
+        try:
+            found = await driver.get(key)
+            assert found in contents
+            seen.add(found)
+        except ObjectMissing:
+            seen.add(None)
+        assert os.listdir(root / "txregistry/tmp") == []
+        for token in os.listdir(root / "txregistry/uploads"):
+            reader = await driver.held(token)
+            await driver.append(token, reader.size, b"x" * (200_000 - (reader.size or 0)))
+            reader.close()
+            await driver.publish(token, key)
+            assert await driver.get(key) == b"x" * 200_000
+        if ended.returncode == 0:
+            break
+        assert ended.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    else:
+        raise AssertionError("the work never ended")
+    assert seen == {None, *contents}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_made_by_others_is_synced_before_use(
+    tmp_path: Path, world: IWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = FilesystemDriver(tmp_path / "root", world)
+    await driver.start()
+    (tmp_path / "root/a/b").mkdir(parents=True)
+    synced: list[str] = []
+    original = directories.sync_directory
+
+    def record(path: Path) -> None:
+        synced.append(str(path.relative_to(tmp_path / "root")))
+        original(path)
+
+    monkeypatch.setattr(directories, "sync_directory", record)
+    await driver.put("a/b/key", b"1")
+    assert synced == [".", "a", "a/b"]
+    synced.clear()
+    await driver.put("a/b/key", b"2")
+    await driver.put("a/b/other", b"2")
+    assert synced == ["a/b", "a/b"]
+
+
+# --- errors of syncs -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Lets the next call of a function of ``os`` fail."""
+
+    def fail(name: str, number: int) -> None:
+        original = getattr(os, name)
+
+        def once(*arguments: Any, **options: Any) -> Any:
+            monkeypatch.setattr(os, name, original)
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, name, once)
+
+    return fail
+
+
+@pytest_twisted.async_fixture
+async def driver(tmp_path: Path, world: IWorld) -> FilesystemDriver:
+    """A driver over an empty directory."""
+    found = FilesystemDriver(tmp_path / "root", world)
+    await found.start()
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upload_that_cannot_be_synced_is_lost(
+    driver: FilesystemDriver, failing: Callable[[str, int], None]
+) -> None:
+    token = await uploaded(driver, b"12345")
+    failing("fdatasync", errno.EIO)
+    with pytest.raises(StorageUnavailable, match="Input/output error"):
+        await driver.publish(token, "key")
+    with pytest.raises(UploadMissing):
+        await driver.publish(token, "key")
+    assert await all_keys(driver) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_object_that_cannot_be_synced_keeps_its_old_content(
+    driver: FilesystemDriver, failing: Callable[[str, int], None], tmp_path: Path
+) -> None:
+    await driver.put("key", b"old")
+    for name in ("fdatasync", "pwrite", "rename"):
+        failing(name, errno.EIO)
+        with pytest.raises(StorageUnavailable, match="Input/output error"):
+            await driver.put("key", b"new")
+        assert await driver.get("key") == b"old"
+        assert os.listdir(tmp_path / "root/txregistry/tmp") == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_cannot_be_synced(
+    driver: FilesystemDriver, failing: Callable[[str, int], None]
+) -> None:
+    token = await uploaded(driver, b"12345")
+    await driver.put("d/other", b"")
+    failing("fsync", errno.EIO)
+    with pytest.raises(StorageUnavailable, match="Input/output error"):
+        await driver.publish(token, "d/key")
+    await driver.publish(token, "d/key")
+    assert await driver.get("d/key") == b"12345"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_could_not_be_settled_has_to_be_written_again(
+    driver: FilesystemDriver, failing: Callable[[str, int], None]
+) -> None:
+    await driver.put_soon("d/key", b"1")
+    failing("fdatasync", errno.EIO)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            await driver.settle(["d/key"])
+    await driver.put_soon("d/key", b"1")
+    await driver.settle(["d/key"])
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_append_that_fails_adds_nothing(
+    driver: FilesystemDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await uploaded(driver, b"12345")
+    original = os.pwrite
+
+    def half(descriptor: int, data: Any, offset: int) -> int:
+        if offset > 5:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return original(descriptor, data[:2], offset)
+
+    monkeypatch.setattr(os, "pwrite", half)
+    with pytest.raises(StorageUnavailable):
+        await driver.append(token, 5, b"6789")
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: original(fd, data[:1], at))
+    assert (await driver.held(token)).size == 5
+    assert await driver.append(token, 5, b"6789") == 9
+    monkeypatch.undo()
+    await driver.publish(token, "key")
+    assert await driver.get("key") == b"123456789"

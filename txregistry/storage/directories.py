@@ -1,0 +1,148 @@
+"""The directories of a tree: made as needed, removed when empty, durable when they have to be.
+
+A name is durable when the directory that holds it is synced, and so on upwards. Directories that
+are known to be durable are remembered, so that the common case costs one sync; others may remove
+them at any time, so whoever puts a file in place tries again. All of it blocks. May import the
+interfaces and this room's system calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from attrs import define, field
+
+from ..interfaces import StorageError, StorageUnavailable
+from .durable import make_directory, sync_directory
+
+ATTEMPTS = 20
+REMEMBERED = 20_000
+
+
+@define(eq=False)
+class Directories:
+    """The directories below a root, which itself is never made again once it was there.
+
+    :param root: an absolute path.
+    """
+
+    root: Path
+    _durable: set[Path] = field(factory=set)
+    _forgotten: int = 0
+
+    def make_root(self) -> None:
+        """Make the root and what is missing above it, durably."""
+        missing = [path for path in (self.root, *self.root.parents) if not path.is_dir()]
+        for path in reversed(missing):
+            make_directory(path)
+            sync_directory(path.parent)
+
+    def ensure(self, directory: Path) -> None:
+        """Make a directory and those above it, each durable before the next is made.
+
+        A directory that is there may have been made a moment ago by somebody who has not synced it
+        yet; only what this object has synced counts as durable.
+        """
+        if directory == self.root or directory in self._durable:
+            return
+        forgotten = self._forgotten
+        self.ensure(directory.parent)
+        make_directory(directory)
+        sync_directory(directory.parent)
+        self._remember([directory], forgotten)
+
+    def make(self, directory: Path) -> None:
+        """Make a directory and those above it, without syncing."""
+        if directory == self.root or directory in self._durable:
+            return
+        try:
+            make_directory(directory)
+        except FileNotFoundError:
+            if directory.parent == self.root:
+                raise
+            self.make(directory.parent)
+            make_directory(directory)
+
+    def place(self, path: Path, name: Callable[[], None], durable: bool) -> None:
+        """Give a file its name.
+
+        :param name: gives the name, by a link or a rename; is called again when the directory has
+            vanished.
+        :param durable: whether the name is durable when this returns.
+        :raises StorageError: an object is in the place of a directory, or the other way round.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                (self.ensure if durable else self.make)(path.parent)
+                name()
+                break
+            except FileNotFoundError:
+                self._forget(path.parent)
+            except NotADirectoryError as error:
+                raise StorageError(f"{path}: what should be a directory is none") from error
+            except IsADirectoryError as error:
+                try:
+                    os.rmdir(path)
+                except OSError:
+                    raise StorageError(f"{path}: there are objects below that name") from error
+        else:
+            raise StorageUnavailable(f"{path.parent} cannot be made, or vanishes again and again")
+        if durable and self.sync(path.parent):
+            self.ensure(path.parent)
+
+    def sync(self, directory: Path) -> bool:
+        """Make changes of the names in a directory durable.
+
+        :return: whether the directory is still there; if not, its absence is durable.
+        """
+        try:
+            sync_directory(directory)
+            return True
+        except (FileNotFoundError, NotADirectoryError):
+            if directory == self.root:
+                raise
+            self.sync(directory.parent)
+            return False
+
+    def settle(self, directories: Iterable[Path]) -> None:
+        """Sync directories, and whatever above them is not known to be durable, each once."""
+        forgotten = self._forgotten
+        due: set[Path] = set()
+        fresh: set[Path] = set()
+        for directory in set(directories):
+            while directory != self.root and not directory.is_dir():
+                directory = directory.parent
+            due.add(directory)
+            while directory != self.root and directory not in self._durable:
+                fresh.add(directory)
+                directory = directory.parent
+                due.add(directory)
+        for directory in sorted(due):
+            self.sync(directory)
+        self._remember(fresh, forgotten)
+
+    def prune(self, directory: Path) -> None:
+        """Remove a directory and those above it as far as they are empty."""
+        while directory != self.root:
+            self._forget(directory)
+            try:
+                os.rmdir(directory)
+            except OSError:
+                return
+            directory = directory.parent
+
+    def _remember(self, directories: Iterable[Path], forgotten: int) -> None:
+        """Take directories for durable, unless some have been removed meanwhile."""
+        if self._forgotten == forgotten:
+            if len(self._durable) > REMEMBERED:
+                self._durable = set()
+            self._durable.update(directories)
+
+    def _forget(self, directory: Path) -> None:
+        """Expect nothing of a directory and those above it any more."""
+        self._forgotten += 1
+        while directory != self.root:
+            self._durable.discard(directory)
+            directory = directory.parent

@@ -1,0 +1,150 @@
+"""Uploads on local disk: files that grow, and then get a second name under their key.
+
+The name of an upload's file is its token. Whoever changes an upload holds the lock of its file, so
+that two requests, threads or processes cannot spoil it. All of it blocks. May import the interfaces
+and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from stat import S_ISREG
+
+from attrs import frozen
+
+from ..interfaces import OffsetMismatch, UploadMissing
+from .directories import Directories
+from .durable import ABSENT, copy_all, disk_errors, write_all
+from .files import open_file
+from .staging import Staging, lock
+
+TOKEN = re.compile(r"[0-9a-f]{40}")
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+"""Errors of a file system that gives a file one name only."""
+
+
+@frozen
+class LocalUploads:
+    """The uploads in a directory."""
+
+    directory: Path
+    directories: Directories
+    staging: Staging
+
+    def begin(self) -> str:
+        """Start an upload; see ``IStorageDriver``, as for the other methods."""
+        token = secrets.token_hex(20)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with disk_errors("starting an upload"):
+            os.close(os.open(self.directory / token, flags, 0o666))
+        return token
+
+    def append(self, token: str, offset: int, data: bytes) -> int:
+        """Add bytes at the end."""
+        with disk_errors("writing an upload"), self._exclusive(token) as (path, descriptor):
+            status = os.fstat(descriptor)
+            if status.st_size != offset:
+                raise OffsetMismatch(status.st_size)
+            if status.st_nlink > 1:
+                # The file is an object as well, which must not change.
+                with self.staging.file() as (copy, own):
+                    copy_all(descriptor, own)
+                    _extend(own, data, offset)
+                    os.replace(copy, path)
+            else:
+                _extend(descriptor, data, offset)
+        return offset + len(data)
+
+    def open(self, token: str) -> tuple[int, int]:
+        """Open an upload for reading: the descriptor and the size."""
+        return open_file(self._path(token), UploadMissing(token))
+
+    def publish(self, token: str, path: Path) -> None:
+        """Make the data durable, give it its name, make the name durable."""
+        with disk_errors(f"publishing {path}"):
+            try:
+                with self._exclusive(token) as (staged, descriptor):
+                    self._sync(staged, descriptor)
+                    self.directories.place(path, lambda: self._name(staged, path), True)
+            except UploadMissing:
+                if not path.is_file():
+                    raise
+                # Published before a crash, and abandoned since.
+                if self.directories.sync(path.parent):
+                    self.directories.ensure(path.parent)
+
+    def abandon(self, token: str) -> None:
+        """Drop an upload."""
+        with suppress(UploadMissing), disk_errors("dropping an upload", UploadMissing(token)):
+            os.unlink(self._path(token))
+
+    def _path(self, token: str) -> Path:
+        if TOKEN.fullmatch(token) is None:
+            raise UploadMissing(token)
+        return self.directory / token
+
+    @contextmanager
+    def _exclusive(self, token: str) -> Iterator[tuple[Path, int]]:
+        """The path of an upload and a descriptor that nobody else may write by."""
+        path = self._path(token)
+        descriptor = -1
+        try:
+            while True:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                lock(descriptor)
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    break
+                os.close(descriptor)
+                descriptor = -1
+        except OSError as error:
+            if descriptor >= 0:
+                os.close(descriptor)
+            if error.errno in ABSENT:
+                raise UploadMissing(token) from None
+            raise
+        try:
+            yield path, descriptor
+        finally:
+            os.close(descriptor)
+
+    def _sync(self, staged: Path, descriptor: int) -> None:
+        """Make the data of an upload durable; after an error it is worth nothing."""
+        try:
+            os.fdatasync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(staged)
+            raise
+
+    def _name(self, staged: Path, path: Path) -> None:
+        """Give synced data its name; an object that is there already stays if it is whole."""
+        try:
+            os.link(staged, path, follow_symlinks=False)
+            return
+        except FileExistsError:
+            there = os.lstat(path)
+            if S_ISREG(there.st_mode) and there.st_size == os.stat(staged).st_size:
+                return
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+        with self.staging.file() as (copy, own), open(staged, "rb") as source:
+            copy_all(source.fileno(), own)
+            os.fdatasync(own)
+            os.replace(copy, path)
+
+
+def _extend(descriptor: int, data: bytes, offset: int) -> None:
+    """Write at the end of a file; after an error it is as it was."""
+    try:
+        write_all(descriptor, data, offset)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, offset)
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,10 @@ def interpreters() -> list[str]:
     candidates = [sys.executable]
     for minor in (11, 12, 13):
         name = f"python3.{minor}"
-        found = [shutil.which(name), *map(str, Path("/root/.pyenv/versions").glob(f"*/bin/{name}"))]
+        found = [
+            shutil.which(name),
+            *map(str, (Path.home() / ".pyenv/versions").glob(f"*/bin/{name}")),
+        ]
         candidates += [path for path in found if path]
     versions: dict[str, str] = {}
     for path in candidates:
@@ -90,6 +94,17 @@ def test_wheel(built: dict[str, Path], tmp_path: Path, interpreter: str) -> None
     sample = copy_of_sample(tmp_path)
     programs = environment(interpreter, tmp_path / "venv", built["wheel"], sample)
     check(programs, tmp_path / "run")
+
+
+def test_a_plugin_keeps_the_contract(built: dict[str, Path], tmp_path: Path) -> None:
+    """A plugin's author runs the contract with what the package brings."""
+    sample = copy_of_sample(tmp_path)
+    wheel = f"{built['wheel']}[testing]"
+    programs = environment(sys.executable, tmp_path / "venv", wheel, sample)
+    pytest_run = ["-m", "pytest", "--rootdir", sample, "--basetemp", tmp_path / "scratch"]
+    report = run(programs / "python", *pytest_run, sample, cwd=sample)
+    assert re.search(r"\d\d passed", report)
+    assert "failed" not in report
 
 
 def test_source_distribution(built: dict[str, Path], tmp_path: Path) -> None:

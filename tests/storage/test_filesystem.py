@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,10 +206,13 @@ async def test_a_tree_deeper_than_any_key(driver: FilesystemDriver, root: Path) 
             os.mkdir("deep")
             os.chdir("deep")
         Path("file").write_bytes(b"1")
+        os.chdir(here)
+        assert await all_keys(driver) == ["good"]
+        assert await driver.children("", "", 10) == ["good"]
     finally:
         os.chdir(here)
-    assert await all_keys(driver) == ["good"]
-    assert await driver.children("", "", 10) == ["good"]
+        # Python's own removal of trees gives up at such a depth.
+        subprocess.run(["rm", "-rf", str(root)], check=True)
 
 
 @pytest_twisted.ensureDeferred

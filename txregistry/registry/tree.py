@@ -63,20 +63,20 @@ class Tree:
         """
         repeated = 0
         while changes := await self.metadata.pending(REDO_BATCH):
-            for change in changes:
-                await self._write(change)
-            await self._settle(changes)
+            await self._complete(changes)
             repeated += len(changes)
         return repeated
 
     async def stop(self) -> None:
-        """Settle what is left."""
+        """Settle what is left; what the storage refuses stays pending for the next start."""
         self._stopped = True
         while self._settling is not None:
             await ended(self._settling)
         if self._unsettled:
-            changes, self._unsettled = self._unsettled, []
-            await self._settle(changes)
+            try:
+                await self._complete(self._unsettled)
+            except StorageError as error:
+                self._log.warn("links wait for the next start: {error}", error=str(error))
 
     async def _write(self, pending: PendingChange) -> None:
         """Make one change, unless a later one for the same key has been made."""
@@ -112,32 +112,41 @@ class Tree:
         while len(self._newest) > REMEMBERED:
             del self._newest[next(iter(self._newest))]
 
+    def _forget(self, changes: Sequence[PendingChange]) -> None:
+        """Let changes be made again: what could not be synced is not there."""
+        for pending in changes:
+            if self._newest.get(pending.change.key) == pending.id:
+                del self._newest[pending.change.key]
+
     def _settle_soon(self) -> None:
         if self._settling is None and self._unsettled and not self._stopped:
-            self._settling = background(self._settle_all(), "settling links")
+            settling = background(self._settle_all(), "settling links")
+            # A driver that never waits is done by now.
+            self._settling = settling if not settling.called else None
 
     async def _settle_all(self) -> None:
         try:
             while self._unsettled:
                 changes, self._unsettled = self._unsettled, []
                 try:
-                    # Written again first: a no-op for what is there, a retry for what failed.
-                    for change in changes:
-                        await self._write(change)
-                    await self._settle(changes)
+                    await self._complete(changes)
                 except StorageError as error:
                     self._log.warn(
                         "links are not durable yet, trying again in {delay} s: {error}",
                         delay=RETRY_AFTER,
                         error=str(error),
                     )
+                    self._forget(changes)
                     self._unsettled = changes + self._unsettled
                     self.reactor.callLater(RETRY_AFTER, self._settle_soon)
                     return
         finally:
             self._settling = None
 
-    async def _settle(self, changes: Sequence[PendingChange]) -> None:
+    async def _complete(self, changes: Sequence[PendingChange]) -> None:
+        """Make changes, a no-op for those that are made already, and settle them."""
+        for change in changes:
+            await self._write(change)
         deferring = IDeferredSync(self.driver, None)
         if deferring is not None:
             await deferring.settle(sorted({pending.change.key for pending in changes}))

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR
 
 from ..interfaces import StorageError, StorageFull, StorageUnavailable
 
@@ -63,11 +64,12 @@ def make_directory(path: Path) -> None:
     """Make one directory, unless it is there.
 
     :raises NotADirectoryError: something else is there.
+    :raises FileNotFoundError: what was there is gone again.
     """
     try:
         os.mkdir(path)
     except FileExistsError:
-        if not path.is_dir():
+        if not S_ISDIR(os.stat(path).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 

@@ -1,27 +1,21 @@
 """Random sequences of calls to a storage driver, compared with two dictionaries.
 
-The environment variables ``STORAGE_MODEL_EXAMPLES`` and ``STORAGE_MODEL_STEPS`` make it longer. May
-import the interfaces, Twisted and hypothesis.
+May import the interfaces, Twisted and hypothesis.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from attrs import define, field
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from ...interfaces import IReader, ObjectMissing, OffsetMismatch, StorageError, UploadMissing
-
-EXAMPLES = int(os.environ.get("STORAGE_MODEL_EXAMPLES", "50"))
-STEPS = int(os.environ.get("STORAGE_MODEL_STEPS", "30"))
+from .machines import run_machine, wait
 
 KEYS = ["a-b", "a.b", "a/b", "a/c/d", "a/c-d", "a/c.d/e", "ab", "A/b/c/d", "b"]
 PREFIXES = ["", "a", "a/c", "a/c.d", "A/b", "ab", "c", "b"]
@@ -49,13 +43,6 @@ class Model:
 
     objects: dict[str, bytes] = field(factory=dict)
     uploads: dict[str, ModelUpload] = field(factory=dict)
-
-
-def wait(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in the reactor's thread."""
-    from twisted.internet import reactor
-
-    return blockingCallFromThread(cast(Any, reactor), Deferred.fromCoroutine, work)
 
 
 async def outcome(waiting: Awaitable[Any]) -> Any:
@@ -96,7 +83,7 @@ def machine(driver: Any, reopen: Callable[[], Awaitable[Any]] | None) -> type[An
             return f"{self.base}/{prefix}" if prefix else self.base
 
         def token(self, data: Any) -> tuple[str, ModelUpload]:
-            token = data.draw(st.sampled_from(sorted(self.model.uploads)), label="token")
+            token = data.draw(st.sampled_from(list(self.model.uploads)), label="token")
             return token, self.model.uploads[token]
 
         @rule(key=keys, data=contents)
@@ -237,14 +224,4 @@ def check_against_model(
     :param driver: a driver that was started.
     :param reopen: makes another driver over the same storage.
     """
-    return deferToThread(
-        run_state_machine_as_test,
-        cast(Any, machine(driver, reopen)),
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    return run_machine(machine(driver, reopen))

@@ -33,7 +33,7 @@ class Reader:
         return piece
 
     def close(self):
-        self._data = b""
+        self._data = None
 
 
 @implementer(IStorageDriver)

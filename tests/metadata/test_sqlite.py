@@ -1,0 +1,173 @@
+"""What is particular to the metadata in SQLite: files, plans, crashes."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from txregistry.metadata import queries
+from txregistry.metadata.schema import MIGRATIONS, migrate
+from txregistry.metadata.sqlite import SqliteMetadata
+from txregistry.model.digests import Digest
+from txregistry.model.names import RepositoryName
+from txregistry.world import StillWorld
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> SqliteMetadata:
+    """Metadata that is not started."""
+    return SqliteMetadata(tmp_path / "metadata.sqlite3", StillWorld(reactor, tmp_path))
+
+
+def database(path: Path | None) -> sqlite3.Connection:
+    assert path is not None
+    return sqlite3.connect(path, isolation_level=None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_newer_schema_is_refused(metadata: SqliteMetadata) -> None:
+    await metadata.start()
+    await metadata.stop()
+    with database(metadata.path) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(ValueError, match="run the newer version"):
+        await metadata.start()
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_programs_database_is_refused(metadata: SqliteMetadata) -> None:
+    with database(metadata.path) as connection:
+        connection.execute("CREATE TABLE precious (data)")
+    with pytest.raises(ValueError, match="another program"):
+        await metadata.start()
+    with database(metadata.path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("precious",)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_database_is_refused(metadata: SqliteMetadata) -> None:
+    assert metadata.path is not None
+    content = b"garbage" * 1000
+    metadata.path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"metadata\.sqlite3"):
+        await metadata.start()
+    assert metadata.path.read_bytes() == content
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_interrupted_migration_is_repeated(metadata: SqliteMetadata) -> None:
+    connection = database(metadata.path)
+    connection.execute("CREATE TABLE upload (x)")
+    connection.execute(f"PRAGMA application_id = {0x74785267}")
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        migrate(connection)
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("upload",)]
+    connection.execute("DROP TABLE upload")
+    connection.close()
+    await metadata.start()
+    await metadata.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_everything_is_synced_before_it_is_acknowledged(metadata: SqliteMetadata) -> None:
+    await metadata.start()
+    writing = metadata._writer
+    assert writing is not None
+    assert writing.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert writing.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    await metadata.stop()
+
+
+HOT = {
+    "blob": queries.BLOB,
+    "manifest by digest": queries.MANIFEST_BY_DIGEST,
+    "manifest by tag": queries.MANIFEST_BY_TAG,
+    "holders": queries.HOLDING,
+    "tags": queries.TAGS,
+    "tags of": queries.TAGS_OF,
+    "repositories": queries.REPOSITORIES,
+    "referrers": queries.REFERRERS,
+    "upload": queries.UPLOAD,
+    "stale uploads": queries.STALE,
+    "absent": queries.ABSENT,
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_queries_use_indexes(name: str) -> None:
+    """None reads a table from end to end, and none sorts."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    values = [1] * (HOT[name].count("?") if "?1" not in HOT[name] else 3)
+    if name == "referrers":
+        values = [1] * 5
+    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + HOT[name], values)]
+    scans = [step for step in plan if step.startswith("SCAN") and "VIRTUAL TABLE" not in step]
+    assert not scans, plan
+    if name != "absent":  # the order of the list that was given, which is short
+        assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from twisted.internet import reactor, task
+from twisted.internet.defer import Deferred
+from txregistry.interfaces import BlobRecord, TreeChange
+from txregistry.metadata.sqlite import SqliteMetadata
+from txregistry.model.digests import Digest
+from txregistry.model.events import Event, EventAction
+from txregistry.model.names import RepositoryName
+from txregistry.world import World
+
+async def main():
+    world = World(reactor, Path("."))
+    world.start()
+    metadata = SqliteMetadata(Path(sys.argv[1]), world)
+    await metadata.start()
+    async def write(lane):
+        name = RepositoryName(f"lane{lane}")
+        for number in range(100_000):
+            digest = Digest(f"sha256:{lane * 1_000_000 + number:064x}")
+            event, change = Event(EventAction.PUSH, name, digest), TreeChange(digest, b"1")
+            await metadata.link_blob(name, BlobRecord(digest, 1), None, None, [change], [event])
+            print(lane, digest, flush=True)
+    for lane in range(8):
+        Deferred.fromCoroutine(write(lane))
+reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()))
+reactor.run()
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_acknowledged_survives_a_kill(metadata: SqliteMetadata) -> None:
+    """And each transaction is there whole: the blob, its event, its change of the tree."""
+    acknowledged: list[str] = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(metadata.path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        acknowledged += [process.stdout.readline() for _ in range(200)]
+        process.send_signal(signal.SIGKILL)
+        acknowledged += process.stdout.read().splitlines(keepends=True)
+        process.wait()
+    await metadata.start()
+    for line in acknowledged:
+        if line.endswith("\n"):
+            lane, digest = line.split()
+            assert await metadata.blob(RepositoryName(f"lane{lane}"), Digest(digest)) is not None
+    events = {event.digest for *_, event in await metadata.events(0, 100_000)}
+    changes = {pending.change.key for pending in await metadata.pending(100_000)}
+    with database(metadata.path) as connection:
+        blobs = {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
+    assert events == changes == blobs
+    await metadata.stop()

@@ -31,6 +31,7 @@ class ChunkReader:
         self._state = self._size
         self._left = 0
         self._buffer = b""
+        self._position = 0
         self._trailers = 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -40,20 +41,24 @@ class ChunkReader:
         :raises BadChunk: the coding is broken.
         """
         pieces: list[bytes] = []
-        self._buffer = self._buffer + data if self._buffer else data
+        # The buffer is cut once per call, so that many tiny chunks cost no more than their bytes.
+        self._buffer = self._buffer[self._position :] + data
+        self._position = 0
         while not self.done and self._state(pieces):
             pass
         if self.done:
-            self.rest, self._buffer = self._buffer, b""
+            self.rest, self._buffer = self._buffer[self._position :], b""
         return pieces
 
     def _line(self) -> bytes | None:
-        end = self._buffer.find(b"\r\n", 0, LINE)
+        end = self._buffer.find(b"\r\n", self._position, self._position + LINE)
         if end < 0:
-            if len(self._buffer) >= LINE or b"\n" in self._buffer:
+            waiting = self._buffer[self._position :]
+            if len(waiting) >= LINE or b"\n" in waiting:
                 raise BadChunk("a line of the chunked body is too long or ends wrongly")
             return None
-        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        line = self._buffer[self._position : end]
+        self._position = end + 2
         return line
 
     def _size(self, pieces: list[bytes]) -> bool:
@@ -68,10 +73,10 @@ class ChunkReader:
         return True
 
     def _data(self, pieces: list[bytes]) -> bool:
-        if not self._buffer:
+        piece = self._buffer[self._position : self._position + self._left]
+        if not piece:
             return False
-        piece = self._buffer[: self._left]
-        self._buffer = self._buffer[len(piece) :]
+        self._position += len(piece)
         self._left -= len(piece)
         pieces.append(piece)
         if self._left == 0:
@@ -79,13 +84,12 @@ class ChunkReader:
         return True
 
     def _end_of_data(self, pieces: list[bytes]) -> bool:
-        if len(self._buffer) < 2:
-            if self._buffer and self._buffer != b"\r":
-                raise BadChunk("a chunk of the body is longer than its size")
-            return False
-        if self._buffer[:2] != b"\r\n":
+        end = self._buffer[self._position : self._position + 2]
+        if not b"\r\n".startswith(end):
             raise BadChunk("a chunk of the body is longer than its size")
-        self._buffer = self._buffer[2:]
+        if len(end) < 2:
+            return False
+        self._position += 2
         self._state = self._size
         return True
 

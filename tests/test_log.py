@@ -1,0 +1,99 @@
+"""The log: one event, one line, whatever the event holds."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import LogLevel
+from twisted.python.failure import Failure
+
+from txregistry.log import LineObserver, LogStyle, request_id
+
+
+def written(event: dict[str, Any], **style: Any) -> str:
+    """What an observer writes."""
+    stream = io.StringIO()
+    LineObserver(stream, LogStyle(**style))({"log_level": LogLevel.info, "log_time": 0.0, **event})
+    return stream.getvalue()
+
+
+ACCESS = {
+    "log_format": "{method} {uri} {status}",
+    "event": "access",
+    "request_id": "abc",
+    "client": "[::1]:5",
+    "method": "GET",
+    "uri": "/v2/",
+    "protocol": "HTTP/1.1",
+    "status": 200,
+    "length": 2,
+    "duration": 0.5,
+    "user_agent": "agent",
+}
+
+
+def test_json() -> None:
+    found = json.loads(written(ACCESS, formatter="json", fields={"service": "registry"}))
+    assert found["time"] == "1970-01-01T00:00:00.000Z"
+    assert (found["level"], found["message"], found["status"]) == ("info", "GET /v2/ 200", 200)
+    assert (found["service"], found["request_id"], found["event"]) == ("registry", "abc", "access")
+
+
+def test_text() -> None:
+    assert written(ACCESS) == (
+        '1970-01-01T00:00:00.000Z info  [::1]:5 "GET /v2/ HTTP/1.1" 200 2 "agent" 0.5s'
+        " request_id=abc\n"
+    )
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["text", "json"]))
+def test_one_line(message: str, value: str, formatter: str) -> None:
+    """Nothing that a client sends can begin a line of its own."""
+    event = {"log_format": "said: {value}", "value": value, "other": message}
+    for each in (event, {**ACCESS, "uri": value, "user_agent": message}):
+        lines = written(each, formatter=formatter)
+        assert lines.endswith("\n")
+        assert len(lines.splitlines()) == 1
+
+
+def test_failures_have_a_traceback() -> None:
+    try:
+        raise ValueError("why")
+    except ValueError:
+        failure = Failure()
+    event = {"log_format": "it failed", "log_failure": failure, "log_level": LogLevel.critical}
+    found = json.loads(written(event, formatter="json"))
+    assert (found["error.type"], found["error.message"]) == ("ValueError", "why")
+    assert "test_failures_have_a_traceback" in found["error.traceback"]
+    lines = written(event).splitlines()
+    assert "it failed" in lines[0]
+    assert all(line.startswith("    ") for line in lines[1:])
+
+
+def test_levels() -> None:
+    assert written({"log_format": "x", "log_level": LogLevel.debug}) == ""
+    assert written({"log_format": "x", "log_level": LogLevel.debug}, level="debug")
+    assert written({"log_format": "x"}, level="error") == ""
+
+
+def test_events_that_cannot_be_written() -> None:
+    class Awkward:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    line = written({"log_format": "x", "value": Awkward()})
+    assert line == "an event of the log could not be written: 'x'\n"
+
+
+@pytest.mark.parametrize("formatter", ["text", "json"])
+def test_the_request_of_an_event(formatter: str) -> None:
+    token = request_id.set("the-request")
+    try:
+        assert "the-request" in written({"log_format": "x"}, formatter=formatter)
+    finally:
+        request_id.reset(token)

@@ -10,11 +10,11 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from attrs import frozen
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -40,6 +40,23 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN = re.compile(r"[^\s\"=]+")
 
 
+class Access(NamedTuple):
+    """A request as the access log tells it; ``time`` is seconds since the epoch."""
+
+    time: float
+    request_id: str
+    client: str
+    method: str
+    uri: str
+    protocol: str
+    status: int
+    length: int
+    received: int
+    duration: float
+    user_agent: str
+    host: str
+
+
 @frozen
 class LogStyle:
     """How the log is written: least level, ``text`` or ``json``, fields added to each record."""
@@ -51,9 +68,9 @@ class LogStyle:
 
 @implementer(ILogObserver)
 class LineObserver:
-    """Writes each event as one line.
+    """Writes each event as one line, and a batch of requests as a line for each.
 
-    :param stream: where to; it is flushed after each line.
+    :param stream: where to; it is flushed after each event.
     """
 
     def __init__(self, stream: TextIO, style: LogStyle) -> None:
@@ -68,19 +85,43 @@ class LineObserver:
         if level < self._least:
             return
         try:
-            line = self._render(record(event, self._fields))
+            lines = [self._render(found) for found in self._records(event)]
         except Exception:
-            line = "an event of the log could not be written: " + repr(event.get("log_format"))
-        self._stream.write(line + "\n")
+            lines = ["an event of the log could not be written: " + repr(event.get("log_format"))]
+        self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
+
+    def _records(self, event: LogEvent) -> Iterable[dict[str, Any]]:
+        """The records of an event: one, but for a batch of requests."""
+        requests = event.get("requests")
+        if requests is None:
+            return [record(event, self._fields)]
+        return (access_record(request, self._fields) for request in requests)
+
+
+def access_record(request: Access, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A request as flat fields, in the manner of :func:`record`."""
+    return {
+        **request._asdict(),
+        "time": _moment(request.time),
+        "level": "info",
+        "source": ACCESS,
+        "message": f"{request.method} {request.uri} {request.status}",
+        "event": "access",
+        **fields,
+    }
+
+
+def _moment(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def record(event: LogEvent, fields: Mapping[str, Any]) -> dict[str, Any]:
     """An event as flat fields: time, level, message, request, what it carries, the error."""
     level = event.get("log_level") or LogLevel.info
-    moment = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
     found: dict[str, Any] = {
-        "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": _moment(event.get("log_time", 0.0)),
         "level": level.name,
         "source": event.get("log_namespace", ""),
         "message": formatEvent(event),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -18,23 +19,40 @@ JSON = "application/json"
 
 @frozen
 class Stream:
-    """A body that is read while it is sent: the reader, and the bytes it will give."""
+    """A body that is read while it is sent: the reader, and the bytes it will give.
+
+    ``path`` is the file that the bytes come from, ``start`` their place in it, where there is one.
+    """
 
     reader: IReader
     length: int
+    path: Path | None = None
+    start: int = 0
+
+
+@frozen
+class Reuse:
+    """An answer that holds for the same request until something in a repository changes.
+
+    ``repository`` is None for an answer that always holds.
+    """
+
+    repository: str | None
 
 
 @frozen
 class Answer:
     """Status, header fields, body.
 
-    ``length`` overrides the Content-Length, for answers to HEAD.
+    ``length`` overrides the Content-Length, for answers to HEAD; ``reuse`` tells how long the
+    answer holds, None for answers that are made anew each time.
     """
 
     status: int
     fields: Sequence[tuple[str, str]] = ()
     body: bytes | Stream = b""
     length: int | None = None
+    reuse: Reuse | None = None
 
     @property
     def content_length(self) -> int:

@@ -19,7 +19,7 @@ from ..interfaces import IDoor, IRegistry
 from ..log import request_id
 from . import routes
 from .addresses import Addresses
-from .answers import Answer
+from .answers import Answer, Reuse
 from .blobs import BlobHandlers
 from .lists import ListHandlers
 from .manifests import ManifestHandlers
@@ -135,4 +135,4 @@ class RegistryApp:
 
     async def _base(self, registry: IRegistry, request: RegistryRequest) -> Answer:
         """Distribution-spec 1.1, "Determining Support"."""
-        return Answer(200, [("Content-Type", "application/json")], b"{}")
+        return Answer(200, [("Content-Type", "application/json")], b"{}", reuse=Reuse(None))

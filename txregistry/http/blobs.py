@@ -14,9 +14,12 @@ from ..model.errors import PreconditionFailed
 from ..model.names import RepositoryName
 from ..model.spans import Span
 from .addresses import Addresses
-from .answers import Answer, Stream
+from .answers import Answer, Reuse, Stream
 from .request import RegistryRequest
 from .wire import choose_range, matches
+
+SMALL = 64 * 1024
+"""Bytes of a blob that is read before it is sent, and may be kept in memory."""
 
 
 @frozen
@@ -37,7 +40,7 @@ class BlobHandlers:
             found = await registry.describe_blob(repository, wanted)
             if request.method != b"HEAD":
                 return Answer(304, _fields(found))
-            return Answer(200, _fields(found), length=found.size)
+            return Answer(200, _fields(found), length=found.size, reuse=Reuse(repository))
         partial = False
 
         def choose(size: int) -> Span:
@@ -47,9 +50,10 @@ class BlobHandlers:
             return span or Span(0, size)
 
         blob = await registry.open_blob(repository, wanted, choose)
-        stream = Stream(blob.reader, blob.span.length)
+        stream = Stream(blob.reader, blob.span.length, blob.path, blob.span.start)
         if not partial:
-            return Answer(200, _fields(blob.descriptor), stream)
+            body = await _whole(stream) if stream.length <= SMALL else stream
+            return Answer(200, _fields(blob.descriptor), body, reuse=Reuse(repository))
         size = blob.descriptor.size
         span = f"bytes {blob.span.start}-{blob.span.stop - 1}/{size}"
         return Answer(206, [*_fields(blob.descriptor), ("Content-Range", span)], stream)
@@ -67,6 +71,15 @@ class BlobHandlers:
         if condition is not None and not matches(condition, digest, weak=False):
             return None
         return request.header("Range")
+
+
+async def _whole(stream: Stream) -> bytes | Stream:
+    """The bytes of a small body; the stream itself if it is shorter than it says."""
+    try:
+        body = await stream.reader.read(stream.length) if stream.length else b""
+    finally:
+        stream.reader.close()
+    return body if len(body) == stream.length else stream
 
 
 def _fields(blob: Descriptor) -> list[tuple[str, str]]:

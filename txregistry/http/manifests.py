@@ -14,7 +14,7 @@ from ..model.digests import Digest
 from ..model.errors import DigestInvalid, ManifestTooLarge, ManifestUnknown, TagInvalid
 from ..model.names import Reference, RepositoryName, Tag, parse_reference
 from .addresses import Addresses
-from .answers import Answer
+from .answers import Answer, Reuse
 from .request import RegistryRequest
 from .rules import Rules
 from .wire import Query, matches, one
@@ -42,9 +42,9 @@ class ManifestHandlers:
             if matches(condition, found.digest, weak=True):
                 return Answer(304, _fields(found))
             if request.method == b"HEAD":
-                return Answer(200, _fields(found), length=found.size)
+                return Answer(200, _fields(found), length=found.size, reuse=Reuse(repository))
         manifest = await registry.get_manifest(repository, wanted)
-        return Answer(200, _fields(manifest.descriptor), manifest.body)
+        return Answer(200, _fields(manifest.descriptor), manifest.body, reuse=Reuse(repository))
 
     async def put(
         self, registry: IRegistry, request: RegistryRequest, name: str, reference: str

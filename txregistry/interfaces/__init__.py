@@ -10,6 +10,7 @@ from .metadata import (
     IMetadata,
     ManifestRecord,
     PendingChange,
+    Touched,
     TreeChange,
     UploadRecord,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "StorageFull",
     "StorageUnavailable",
     "StoredManifest",
+    "Touched",
     "TreeChange",
     "Upload",
     "UploadMissing",

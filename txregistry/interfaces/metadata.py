@@ -5,7 +5,7 @@ May import the model, attrs, zope.interface and ``twisted.plugin``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 
 from attrs import field, frozen
 from zope.interface import Interface
@@ -80,6 +80,14 @@ class PendingChange:
 
     id: int
     change: TreeChange
+
+
+@frozen
+class Touched:
+    """Repositories that changed up to a position of the event log; None for any."""
+
+    position: int
+    repositories: Collection[str] | None
 
 
 class Conflict(Exception):
@@ -236,3 +244,13 @@ class IMetadata(Interface):
 
     def events(after: int, limit: int) -> Awaitable[Sequence[tuple[int, float, Event]]]:
         """Rows of the event log behind a position: position, seconds since the epoch, event."""
+
+    def revision() -> int:
+        """A number that is another one after every change that readers can see, whichever process
+        makes it, before the change is acknowledged. Reading it costs next to nothing."""
+
+    def touched(after: int | None) -> Touched:
+        """Repositories that changed behind a position of the event log; quick, for the reactor.
+
+        :param after: the position, None for the beginning of one's own knowledge.
+        """

@@ -9,7 +9,14 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from ..interfaces import BlobRecord, ManifestRecord, PendingChange, TreeChange, UploadRecord
+from ..interfaces import (
+    BlobRecord,
+    ManifestRecord,
+    PendingChange,
+    Touched,
+    TreeChange,
+    UploadRecord,
+)
 from ..model.descriptors import Descriptor
 from ..model.digests import Digest
 from ..model.events import Event, EventAction, Origin
@@ -61,6 +68,10 @@ REFERRERS = """
         AND (?4 = '[]' OR artifact_type IN (SELECT value FROM json_each(?4)))
     ORDER BY manifest.digest LIMIT ?5
 """
+TOUCHED = "SELECT position, repository FROM event WHERE position > ? ORDER BY position LIMIT ?"
+FEW = 200
+"""Events that are looked at one by one; behind more of them everything counts as changed."""
+
 UPLOAD = "SELECT * FROM upload WHERE id = ? AND repository = ?"
 STALE = "SELECT * FROM upload WHERE written < ? ORDER BY written LIMIT ?"
 ABSENT = """
@@ -172,6 +183,19 @@ def pending(connection: Connection, limit: int) -> list[PendingChange]:
     """See ``IMetadata.pending``."""
     rows = connection.execute("SELECT id, key, content FROM pending ORDER BY id LIMIT ?", (limit,))
     return [PendingChange(number, TreeChange(key, content)) for number, key, content in rows]
+
+
+def touched(connection: Connection, after: int | None) -> Touched:
+    """See ``IMetadata.touched``."""
+    if after is not None:
+        rows = connection.execute(TOUCHED, (after, FEW + 1)).fetchall()
+        if not rows:
+            return Touched(after, frozenset())
+        # Positions have no gaps, so a gap tells that rows were dropped from the log meanwhile.
+        if len(rows) <= FEW and rows[0][0] == after + 1:
+            return Touched(rows[-1][0], frozenset(name for _, name in rows))
+    last = connection.execute("SELECT max(position) FROM event").fetchone()[0]
+    return Touched(last or 0, None)
 
 
 def events(connection: Connection, after: int, limit: int) -> list[tuple[int, float, Event]]:

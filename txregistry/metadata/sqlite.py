@@ -27,6 +27,7 @@ from ..interfaces import (
     ManifestRecord,
     PendingChange,
     StorageUnavailable,
+    Touched,
     TreeChange,
     UploadRecord,
 )
@@ -37,6 +38,7 @@ from ..model.names import Reference, RepositoryName, Tag
 from ..model.pages import Listing, Page
 from . import changes as change
 from . import queries
+from .revision import Revision
 from .schema import migrate
 from .writer import Writer, database_error
 
@@ -61,6 +63,7 @@ class SqliteMetadata:
     _near: sqlite3.Connection | None = None
     _far: sqlite3.Connection | None = None
     _writer: Writer | None = None
+    _revision: Revision | None = None
     _far_lock: threading.Lock = field(factory=threading.Lock)
     _directory: TemporaryDirectory[str] | None = None
 
@@ -73,7 +76,9 @@ class SqliteMetadata:
             self._far = await self.world.in_thread(self._connect)
         except sqlite3.Error as error:
             raise ValueError(f"the database {self.path} cannot be opened: {error}") from error
-        self._writer = Writer(writing, self.world)
+        beside = self.path.with_name("revision") if self.path is not None else None
+        self._revision = await self.world.in_thread(Revision, beside)
+        self._writer = Writer(writing, self.world, self._revision.bump)
 
     async def stop(self) -> None:
         writer, self._writer = self._writer, None
@@ -85,6 +90,9 @@ class SqliteMetadata:
         for connection in (near, far, writer.connection):
             if connection is not None:
                 await self.world.in_thread(connection.close)
+        revision, self._revision = self._revision, None
+        if revision is not None:
+            revision.close()
         directory, self._directory = self._directory, None
         if directory is not None:
             await self.world.in_thread(directory.cleanup)
@@ -206,12 +214,18 @@ class SqliteMetadata:
     async def events(self, after: int, limit: int) -> Sequence[tuple[int, float, Event]]:
         return await self._read_far(queries.events, after, limit)
 
+    def revision(self) -> int:
+        return self._revision.value if self._revision is not None else 0
+
+    def touched(self, after: int | None) -> Touched:
+        return self._read(queries.touched, after)
+
     # --- writing -----------------------------------------------------------------------------
 
-    def _write(self, job: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def _write(self, job: Callable[[sqlite3.Connection], T], visible: bool = False) -> Deferred[T]:
         if self._writer is None:
             raise StorageUnavailable("the database is closed")
-        return self._writer.run(job)
+        return self._writer.run(job, visible)
 
     async def _change(
         self,
@@ -226,7 +240,7 @@ class SqliteMetadata:
             statement(connection, now)
             return change.record(connection, now, changes, events)
 
-        return await self._write(job)
+        return await self._write(job, visible=True)
 
     async def link_blob(
         self,

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
@@ -22,6 +22,15 @@ T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 
 BATCH = 256
+
+
+@frozen
+class Queued:
+    """A job that waits, and where its result goes."""
+
+    job: Job[Any]
+    result: Deferred[Any]
+    visible: bool
 
 
 def database_error(error: sqlite3.Error) -> Exception:
@@ -37,25 +46,29 @@ class Writer:
     """Runs jobs in batches, one batch at a time.
 
     :param connection: used by one thread at a time, in autocommit mode.
+    :param changed: called when changes that readers can see are durable, before any result is
+        given.
     """
 
     connection: sqlite3.Connection
     world: IWorld
-    _queue: deque[tuple[Job[Any], Deferred[Any]]] = field(factory=deque)
+    changed: Callable[[], None]
+    _queue: deque[Queued] = field(factory=deque)
     _running: bool = False
     _idle: list[Deferred[None]] = field(factory=list)
     _closed: bool = False
 
-    def run(self, job: Job[T]) -> Deferred[T]:
+    def run(self, job: Job[T], visible: bool) -> Deferred[T]:
         """Run a job in a transaction.
 
+        :param visible: whether readers can see what it changes.
         :return: its result, when the transaction is durable. Cancelling it changes nothing.
         """
         result: Deferred[T] = Deferred(canceller=lambda _: None)
         if self._closed:
             result.errback(StorageUnavailable("the database is closed"))
             return result
-        self._queue.append((job, result))
+        self._queue.append(Queued(job, result, visible))
         if not self._running:
             self._next()
         return result
@@ -85,15 +98,17 @@ class Writer:
         running = Deferred.fromCoroutine(self._commit(batch))
         running.addBoth(lambda _: self._next())
 
-    async def _commit(self, batch: list[tuple[Job[Any], Deferred[Any]]]) -> None:
-        jobs = [job for job, _ in batch]
+    async def _commit(self, batch: list[Queued]) -> None:
+        jobs = [queued.job for queued in batch]
         try:
             outcomes = await self.world.in_thread(_transact, self.connection, jobs)
         except Exception:
             outcomes = [Failure()] * len(jobs)
-        for (_, result), outcome in zip(batch, outcomes, strict=True):
-            if not result.called:
-                result.callback(outcome)
+        if any(queued.visible for queued in batch):
+            self.changed()
+        for queued, outcome in zip(batch, outcomes, strict=True):
+            if not queued.result.called:
+                queued.result.callback(outcome)
 
 
 def _transact(connection: sqlite3.Connection, jobs: list[Job[Any]]) -> list[Any]:

@@ -439,3 +439,28 @@ class MetadataContract:
     @asynchronous
     async def test_model(self, metadata: Any) -> None:
         await check_against_model(metadata)
+
+    @asynchronous
+    async def test_the_revision(self, metadata: Any) -> None:
+        """It changes with what readers can see, and with nothing else."""
+        seen = [metadata.revision()]
+        start = metadata.touched(None)
+        assert start.repositories is None
+        assert not metadata.touched(start.position).repositories
+        event = Event(EventAction.PUSH, ONE, digest("a"))
+        await metadata.link_blob(ONE, blob("a"), None, None, [], [event])
+        seen.append(metadata.revision())
+        await metadata.start_upload(self.upload("a"), 0)
+        await metadata.end_upload("a" * 32)
+        assert metadata.revision() == seen[-1]
+        other = Event(EventAction.PUSH, TWO, digest("m"))
+        await metadata.put_manifest(TWO, manifest("m"), [], [], [], [other])
+        seen.append(metadata.revision())
+        assert len(set(seen)) == 3
+        first = metadata.touched(start.position)
+        assert set(first.repositories) == {ONE, TWO}
+        assert not metadata.touched(first.position).repositories
+        assert set(metadata.touched(first.position - 1).repositories) == {TWO}
+        many = [event] * 1000
+        await metadata.link_blob(ONE, blob("b"), None, None, [], many)
+        assert metadata.touched(first.position).repositories is None

@@ -1,0 +1,216 @@
+"""A TCP transport that sends at once, and sends files without reading them.
+
+Twisted's own buffers every write and goes round its loop before the first byte leaves; here what
+the kernel takes at once costs one system call. A subclass of its server transport, attached through
+``Port.transport``. May import Twisted, the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.main import CONNECTION_LOST
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+QUANTUM = 1024 * 1024
+"""Bytes of a file that one system call sends."""
+
+TURN = 2 * QUANTUM
+"""Bytes that one connection sends before others have their turn."""
+
+WARMED = 4 * 1024 * 1024
+"""Bytes that are read from a slow disk at once, in a thread."""
+
+InThread = Callable[..., Deferred[Any]]
+
+
+class FileShort(Exception):
+    """A file that ended before all of it was sent."""
+
+
+class IFileTransport(Interface):
+    """A transport that sends parts of files."""
+
+    def send_file(  # noqa: N805  # a method of an interface has no self
+        descriptor: int, start: int, count: int, in_thread: InThread
+    ) -> Deferred[None]:
+        """Send a part of a file behind everything that was written before.
+
+        Nothing else may be written until the result arrives.
+
+        :param descriptor: stays open until then; its owner closes it.
+        :param in_thread: runs blocking calls.
+        :return: fires when the kernel has all of it, fails when the connection is lost.
+        """
+
+    def moved() -> int:
+        """Bytes of files sent so far on this connection; tells a slow client from a stalled one."""
+
+
+class FileJob:
+    """A part of a file on its way."""
+
+    __slots__ = ("descriptor", "done", "in_thread", "left", "position", "waiting")
+
+    def __init__(self, descriptor: int, start: int, count: int, in_thread: InThread) -> None:
+        self.descriptor = descriptor
+        self.position = start
+        self.left = count
+        self.in_thread = in_thread
+        self.done: Deferred[None] = Deferred()
+        self.waiting = False
+
+
+@implementer(IFileTransport)
+class DirectTransport(tcp.Server):
+    """The server's side of a TCP connection."""
+
+    _job: FileJob | None = None
+    _moved = 0
+
+    # --- bytes -------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send at once what the kernel takes; the rest waits for the reactor."""
+        if data and self.connected and not self._tempDataLen and not self.dataBuffer:
+            sent = self.writeSomeData(data)
+            # An error is left to the reactor, which meets it again and ends the connection.
+            if isinstance(sent, int):
+                if sent == len(data):
+                    return
+                if sent:
+                    data = data[sent:]
+        super().write(data)
+
+    def doWrite(self) -> Any:
+        """The socket takes more: bytes first, then the file."""
+        if self._job is None:
+            return super().doWrite()
+        if self._tempDataLen or self.dataBuffer:
+            result = super().doWrite()
+            if result is None and not self.dataBuffer:
+                self.startWriting()
+            return result
+        return self._send_more(self._job)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell whoever waits for a file."""
+        job, self._job = self._job, None
+        super().connectionLost(reason)
+        if job is not None and not job.waiting:
+            job.done.errback(reason)
+
+    # --- files -------------------------------------------------------------------------------
+
+    def send_file(
+        self, descriptor: int, start: int, count: int, in_thread: InThread
+    ) -> Deferred[None]:
+        """See :class:`IFileTransport`."""
+        job = FileJob(descriptor, start, count, in_thread)
+        if not self.connected:
+            job.done.errback(Failure(ConnectionLost()))
+            return job.done
+        self._job = job
+        if self._tempDataLen or self.dataBuffer:
+            self.startWriting()
+        elif self._send_more(job) is None:
+            if self._job is job and not job.waiting:
+                self.startWriting()
+        else:
+            # The reactor meets the error again, and ends the connection in its own time.
+            self.startWriting()
+        return job.done
+
+    def moved(self) -> int:
+        """See :class:`IFileTransport`."""
+        return self._moved
+
+    def _send_more(self, job: FileJob) -> Any:
+        """Send until the socket is full, the turn is over or the file is done."""
+        turn = TURN
+        while job.left and turn > 0:
+            count = min(QUANTUM, job.left)
+            if is_cold(job.descriptor, job.position + count - 1):
+                self._warm(job)
+                return None
+            sent = self.send_part(job, count)
+            if not isinstance(sent, int):
+                return sent
+            if sent == 0:
+                return None
+            job.position += sent
+            job.left -= sent
+            self._moved += sent
+            turn -= sent
+        if not job.left:
+            self._job = None
+            self.stopWriting()
+            job.done.callback(None)
+        return None
+
+    def send_part(self, job: FileJob, count: int) -> Any:
+        """Send some of a file.
+
+        :return: the bytes sent, 0 when the socket is full, or why the connection has to end.
+        """
+        try:
+            sent = os.sendfile(self.socket.fileno(), job.descriptor, job.position, count)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return CONNECTION_LOST
+        return sent or self._short(job)
+
+    def _short(self, job: FileJob) -> Any:
+        """The file has become shorter: the client must see a broken transfer."""
+        self._job = None
+        job.done.errback(Failure(FileShort("the file has become shorter while it was sent")))
+        return CONNECTION_LOST
+
+    def _warm(self, job: FileJob) -> None:
+        """Have a part of the file that is not in memory read in a thread, then go on."""
+        job.waiting = True
+        self.stopWriting()
+        count = min(WARMED, job.left)
+
+        def go_on(result: Any) -> None:
+            job.waiting = False
+            if self._job is not job:
+                job.done.errback(Failure(ConnectionLost()))
+            elif isinstance(result, Failure):
+                self._job = None
+                job.done.errback(result)
+                self.abortConnection()
+            else:
+                self.startWriting()
+
+        job.in_thread(warm, job.descriptor, job.position, count).addBoth(go_on)
+
+
+def is_cold(descriptor: int, position: int) -> bool:
+    """Whether reading a byte of a file would wait for the disk."""
+    try:
+        os.preadv(descriptor, [bytearray(1)], position, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # The file system cannot tell; reading will show what else is wrong.
+        return False
+    return False
+
+
+def warm(descriptor: int, position: int, count: int) -> None:
+    """Read a part of a file into the kernel's memory; blocks."""
+    os.posix_fadvise(descriptor, position, 2 * count, os.POSIX_FADV_WILLNEED)
+    stop = position + count
+    while position < stop:
+        piece = os.pread(descriptor, min(QUANTUM, stop - position), position)
+        if not piece:
+            return
+        position += len(piece)

@@ -95,7 +95,7 @@ class Running:
         """Write the configuration file."""
         base: dict[str, Any] = {
             "version": 0.1,
-            "log": {"formatter": "json"},
+            "log": {"formatter": "json", "accesslog": {"delay": "0s"}},
             "storage": {"delete": {"enabled": True}},
             "http": {"addr": self.host},
         }

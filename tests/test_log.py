@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from txregistry.log import LineObserver, LogStyle, request_id
+from txregistry.log import Access, LineObserver, LogStyle, request_id
 
 
 def written(event: dict[str, Any], **style: Any) -> str:
@@ -22,40 +22,60 @@ def written(event: dict[str, Any], **style: Any) -> str:
     return stream.getvalue()
 
 
-ACCESS = {
-    "log_format": "{method} {uri} {status}",
-    "event": "access",
-    "request_id": "abc",
-    "client": "[::1]:5",
-    "method": "GET",
-    "uri": "/v2/",
-    "protocol": "HTTP/1.1",
-    "status": 200,
-    "length": 2,
-    "duration": 0.5,
-    "user_agent": "agent",
-}
+ACCESS = Access(
+    time=0.0,
+    request_id="abc",
+    client="[::1]:5",
+    method="GET",
+    uri="/v2/",
+    protocol="HTTP/1.1",
+    status=200,
+    length=2,
+    received=0,
+    duration=0.5,
+    user_agent="agent",
+    host="registry",
+)
+
+
+def of(*requests: Access) -> dict[str, Any]:
+    """The event of some requests."""
+    return {"log_format": "{count} requests", "count": len(requests), "requests": requests}
 
 
 def test_json() -> None:
-    found = json.loads(written(ACCESS, formatter="json", fields={"service": "registry"}))
+    found = json.loads(written(of(ACCESS), formatter="json", fields={"service": "registry"}))
     assert found["time"] == "1970-01-01T00:00:00.000Z"
     assert (found["level"], found["message"], found["status"]) == ("info", "GET /v2/ 200", 200)
     assert (found["service"], found["request_id"], found["event"]) == ("registry", "abc", "access")
 
 
 def test_text() -> None:
-    assert written(ACCESS) == (
+    line = (
         '1970-01-01T00:00:00.000Z info  [::1]:5 "GET /v2/ HTTP/1.1" 200 2 "agent" 0.5s'
         " request_id=abc\n"
     )
+    assert written(of(ACCESS)) == line
+    later = ACCESS._replace(time=86399.9996)
+    assert written(of(ACCESS, later)) == line + line.replace("00:00:00.000", "23:59:59.999")
+
+
+def test_json_holds_every_field() -> None:
+    assert json.loads(written(of(ACCESS), formatter="json")) == {
+        **ACCESS._asdict(),
+        "time": "1970-01-01T00:00:00.000Z",
+        "level": "info",
+        "source": "txregistry.access",
+        "event": "access",
+        "message": "GET /v2/ 200",
+    }
 
 
 @given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["text", "json"]))
 def test_one_line(message: str, value: str, formatter: str) -> None:
     """Nothing that a client sends can begin a line of its own."""
     event = {"log_format": "said: {value}", "value": value, "other": message}
-    for each in (event, {**ACCESS, "uri": value, "user_agent": message}):
+    for each in (event, of(ACCESS._replace(uri=value, user_agent=message))):
         lines = written(each, formatter=formatter)
         assert lines.endswith("\n")
         assert len(lines.splitlines()) == 1

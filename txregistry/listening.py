@@ -10,10 +10,12 @@ from typing import Any
 
 from attrs import define
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.tcp import Port
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from .config.settings import Http
 from .http.site import RegistrySite
+from .http.transport import DirectPort
 from .systemd import inherited_sockets
 from .tls import CurrentContext
 
@@ -49,14 +51,16 @@ def listen(
         factory = TLSMemoryBIOFactory(tls, False, site, reactor)
         factory.noisy = False
     scheme = "https" if tls is not None else "http"
+    kind = DirectPort if settings.fast.transport else Port
     sockets = inherited_sockets(reactor)
     if sockets:
-        ports = [_adopt(reactor, each, factory) for each in sockets]
+        ports = [_adopt(reactor, each, factory, kind) for each in sockets]
     elif settings.net == "unix":
         ports = [reactor.listenUNIX(settings.addr, factory, backlog=BACKLOG)]
     else:
-        host, port = split_address(settings.addr)
-        ports = [reactor.listenTCP(port, factory, backlog=BACKLOG, interface=host)]
+        host, number = split_address(settings.addr)
+        ports = [kind(number, factory, BACKLOG, host, reactor)]
+        ports[0].startListening()
     for each in ports:
         each.pauseProducing()
     return [Listener(each, _describe(each, scheme)) for each in ports]
@@ -73,10 +77,14 @@ def listen_plain(address: str, site: RegistrySite, reactor: Any) -> Listener:
     return Listener(port, _describe(port, "http"))
 
 
-def _adopt(reactor: Any, listening: socket.socket, factory: Any) -> Any:
+def _adopt(reactor: Any, listening: socket.socket, factory: Any, kind: type[Port]) -> Any:
     with listening:
         listening.setblocking(False)
-        return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+        if listening.family == socket.AF_UNIX:
+            return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+        port = kind._fromListeningDescriptor(reactor, listening.fileno(), listening.family, factory)
+        port.startListening()
+        return port
 
 
 def split_address(text: str) -> tuple[str, int]:

@@ -10,9 +10,10 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -77,7 +78,10 @@ class LineObserver:
         self._stream = stream
         self._least = LEVELS[style.level]
         self._fields = dict(style.fields)
-        self._render = render_json if style.formatter == "json" else render_text
+        as_json = style.formatter == "json"
+        self._render = render_json if as_json else render_text
+        self._render_access = access_json if as_json else access_text
+        self._more = "".join(f",{part}" for part in [render_json(self._fields)[1:-1]] if part)
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, if its level is high enough."""
@@ -85,43 +89,70 @@ class LineObserver:
         if level < self._least:
             return
         try:
-            lines = [self._render(found) for found in self._records(event)]
+            lines = self._lines(event)
         except Exception:
             lines = ["an event of the log could not be written: " + repr(event.get("log_format"))]
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
-    def _records(self, event: LogEvent) -> Iterable[dict[str, Any]]:
-        """The records of an event: one, but for a batch of requests."""
+    def _lines(self, event: LogEvent) -> list[str]:
+        """The lines of an event: one, but for a batch of requests."""
         requests = event.get("requests")
         if requests is None:
-            return [record(event, self._fields)]
-        return (access_record(request, self._fields) for request in requests)
+            return [self._render(record(event, self._fields))]
+        return [self._render_access(request, self._more) for request in requests]
 
 
-def access_record(request: Access, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A request as flat fields, in the manner of :func:`record`."""
-    return {
-        **request._asdict(),
-        "time": _moment(request.time),
-        "level": "info",
-        "source": ACCESS,
-        "message": f"{request.method} {request.uri} {request.status}",
-        "event": "access",
-        **fields,
-    }
+def access_json(request: Access, more: str) -> str:
+    """A request as one line of JSON, in the manner of :func:`record`.
+
+    :param more: further fields, behind a comma.
+    """
+    return (
+        f'{{"time":"{moment(request.time)}","level":"info","source":"{ACCESS}","event":"access"'
+        f',"message":{_json(f"{request.method} {request.uri} {request.status}")}'
+        f',"request_id":"{request.request_id}","client":"{request.client}"'
+        f',"method":{_json(request.method)},"uri":{_json(request.uri)}'
+        f',"protocol":{_json(request.protocol)},"status":{request.status}'
+        f',"length":{request.length},"received":{request.received}'
+        f',"duration":{request.duration},"user_agent":{_json(request.user_agent)}'
+        f',"host":{_json(request.host)}{more}}}'
+    )
 
 
-def _moment(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def access_text(request: Access, more: str) -> str:
+    """A request as one line for people, in the manner of the Combined Log Format."""
+    words = f"{request.method} {request.uri} {request.protocol}"
+    return (
+        f"{moment(request.time)} info  {request.client} {_quote(words)} {request.status}"
+        f" {request.length} {_quote(request.user_agent)} {request.duration}s"
+        f" request_id={request.request_id}"
+    )
+
+
+_second = (-1, "")
+
+
+def moment(seconds: float) -> str:
+    """A time in UTC, to the millisecond (RFC 3339)."""
+    global _second
+    whole = int(seconds)
+    if _second[0] != whole:
+        _second = (whole, datetime.fromtimestamp(whole, UTC).isoformat()[:19])
+    return f"{_second[1]}.{int(seconds * 1000) % 1000:03}Z"
+
+
+@lru_cache(1024)
+def _json(text: str) -> str:
+    """A text in JSON; those of requests come again and again."""
+    return json.dumps(text)
 
 
 def record(event: LogEvent, fields: Mapping[str, Any]) -> dict[str, Any]:
     """An event as flat fields: time, level, message, request, what it carries, the error."""
     level = event.get("log_level") or LogLevel.info
     found: dict[str, Any] = {
-        "time": _moment(event.get("log_time", 0.0)),
+        "time": moment(event.get("log_time", 0.0)),
         "level": level.name,
         "source": event.get("log_namespace", ""),
         "message": formatEvent(event),
@@ -152,9 +183,7 @@ def render_json(found: Mapping[str, Any]) -> str:
 
 
 def render_text(found: Mapping[str, Any]) -> str:
-    """A record as one line for people; requests in the manner of the Combined Log Format."""
-    if found.get("event") == "access":
-        return _combined(found)
+    """A record as one line for people."""
     rest = {
         name: value
         for name, value in found.items()
@@ -169,15 +198,6 @@ def render_text(found: Mapping[str, Any]) -> str:
     return line
 
 
-def _combined(found: Mapping[str, Any]) -> str:
-    request = f"{found['method']} {found['uri']} {found['protocol']}"
-    return (
-        f"{found['time']} {found['level']:5} {found['client']} {_quote(request)}"
-        f" {found['status']} {found['length']} {_quote(found['user_agent'])}"
-        f" {found['duration']}s request_id={found.get('request_id', '')}"
-    )
-
-
 def _safe(text: Any) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", str(text))
 
@@ -187,6 +207,7 @@ def _quoted(value: Any) -> str:
     return text if _PLAIN.fullmatch(text) and not _CONTROL.search(text) else _quote(text)
 
 
+@lru_cache(1024)
 def _quote(text: str) -> str:
     return '"' + _safe(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 

@@ -22,10 +22,12 @@ from twisted.logger import Logger
 from .config.load import Loaded
 from .config.settings import Settings
 from .finishing import background
+from .http.access import AccessLog
 from .http.addresses import Addresses
 from .http.admin import AdminApp
 from .http.app import RegistryApp
 from .http.limits import Limits
+from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
 from .interfaces import IDoor, IHealth, ILifecycle, IStorageMaker, StorageError
@@ -158,8 +160,8 @@ def _manifest_rules(settings: Settings) -> ManifestRules:
     )
 
 
-def make_site(settings: Settings, door: IDoor, reactor: Any) -> RegistrySite:
-    """The HTTP side in front of a door."""
+def make_site(settings: Settings, registry: Registry, reactor: Any) -> RegistrySite:
+    """The HTTP side in front of a registry."""
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
     rules = Rules(
@@ -181,9 +183,17 @@ def make_site(settings: Settings, door: IDoor, reactor: Any) -> RegistrySite:
         manifest_size=http.limits.manifestsize,
     )
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
-    app = RegistryApp(door, Addresses(base, http.prefix), rules)
+    app = RegistryApp(registry.door, Addresses(base, http.prefix), rules)
+    requests = settings.log.accesslog
     return RegistrySite(
-        app.resource(), reactor, limits, headers, not settings.log.accesslog.disabled
+        app.resource(),
+        reactor,
+        limits,
+        registry.world.in_thread,
+        AccessLog(reactor, not requests.disabled, requests.delay),
+        headers,
+        Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
+        http.fast.sendfile,
     )
 
 
@@ -195,7 +205,8 @@ def make_admin(
     checks = {f"storagedriver_{settings.storage.driver}": driver}
     health = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
     app = AdminApp(health, lambda: site.draining)
-    return RegistrySite(app.resource(), reactor, site.limits, access_log=False)
+    quiet = AccessLog(reactor, False)
+    return RegistrySite(app.resource(), reactor, site.limits, registry.world.in_thread, quiet)
 
 
 @define(eq=False)
@@ -290,6 +301,7 @@ class RegistryService(Service):
             # Last, so that load balancers see the drain.
             await self._listeners[0].stop()
             self.admin.abort()
+        self.site.access.flush()
         _log.info("stopped")
 
     def stop_now(self) -> None:
@@ -322,6 +334,6 @@ def make_service(loaded: Loaded, reactor: Any = None) -> RegistryService:
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
-    site = make_site(settings, registry.door, reactor)
+    site = make_site(settings, registry, reactor)
     admin = make_admin(settings, registry, site, reactor) if settings.http.debug.addr else None
     return RegistryService(settings, reactor, registry, site, tls, loaded.notices, admin)

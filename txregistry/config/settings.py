@@ -54,6 +54,10 @@ class AccessLog:
     """The log of requests."""
 
     disabled: bool = option("Leave requests out of the log.", default=False)
+    delay: Duration = option(
+        "How long a request may wait to be written with others; 0 writes each at once.",
+        default=Duration(0.2),
+    )
 
 
 @frozen
@@ -214,6 +218,23 @@ class HttpLimits:
 
 
 @frozen
+class Fast:
+    """What makes serving fast. Each piece can be switched off, to measure it or to be rid of it."""
+
+    transport: bool = option(
+        "Send and receive at once, by system calls of our own, instead of through Twisted's "
+        "buffers.",
+        default=True,
+    )
+    sendfile: bool = option("Have the kernel send blobs that are local files.", default=True)
+    answers: Size = option(
+        "Bytes of memory of each process for finished answers, which are given again while "
+        "nothing has changed; 0 keeps none.",
+        default=Size(32 * 1024 * 1024),
+    )
+
+
+@frozen
 class Http:
     """The listener of the API."""
 
@@ -251,6 +272,7 @@ class Http:
     tls: Tls = option("TLS, terminated by this server.", factory=Tls)
     debug: Debug = option("The operator's listener.", factory=Debug)
     limits: HttpLimits = option("What one client may cost.", factory=HttpLimits)
+    fast: Fast = option("What makes serving fast.", factory=Fast)
 
 
 @frozen

@@ -9,6 +9,7 @@ May import Twisted and other modules of this room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -20,21 +21,24 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from .bodies import BodyMalformed, BodyTooSlow, ClientGone, RequestBody
 from .chunks import BadChunk, ChunkReader
 from .deadline import Deadline
-from .heads import BARE_LINE_FEED, BadHead, Head, read_head
+from .files import FileSender
+from .heads import BadHead, Head, check_unfinished, read_head
 from .limits import DISCARDED, LINGER, PIPELINED, Limits
 from .plain import refusal
+from .request import peer_name
+from .transport import DirectTransport
 
 if TYPE_CHECKING:
     from .request import RegistryRequest
     from .site import RegistrySite
 
-TLS_HANDSHAKE = 0x16
+Given = Callable[[int, bool], None]
+
 END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -76,6 +80,8 @@ class Connection(Protocol):
         self._window_start = 0
         self._was_paused = False
         self._discarded = 0
+        self.client = ""
+        self.files: FileSender | None = None
         self._deadline = Deadline(site.reactor, self._expired)
         self._write_deadline = Deadline(site.reactor, self._stalled)
 
@@ -85,6 +91,10 @@ class Connection(Protocol):
         """Start the deadline for the first head, which includes a TLS handshake."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        if self.site.sends_files and isinstance(self.transport, DirectTransport):
+            patience = self._limits.write_timeout
+            self.files = FileSender(self.transport, self._write_deadline, patience)
+        self.client = peer_name(self.getPeer())
         self.transport.registerProducer(self, True)
         self._deadline.set(self._limits.header_timeout)
         self.site.opened(self)
@@ -94,8 +104,12 @@ class Connection(Protocol):
         if self._stage is Stage.BODY:
             self._body_received(data)
         elif self._stage is Stage.HEAD:
-            if not self._buffer and self._served:
-                self._deadline.set(self._limits.header_timeout)
+            if not self._buffer and not self._write_paused:
+                replay = self.site.replay
+                if replay is not None and replay.answer(self, data):
+                    return
+                if self._served:
+                    self._deadline.set(self._limits.header_timeout)
             self._buffer += data
             self._next_head()
         elif self._stage is Stage.ANSWERING:
@@ -129,29 +143,18 @@ class Connection(Protocol):
             if self._buffer[:2] == b"\r\n":
                 self._buffer = self._buffer[2:]
             end = self._buffer.find(END_OF_HEAD)
-            if end < 0 or end > self._limits.header_size:
-                self._refuse_unfinished()
-                return
-            block, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
             try:
+                if end < 0 or end > self._limits.header_size:
+                    check_unfinished(self._buffer, self._limits)
+                    return
+                block, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
                 head = read_head(block, self._limits)
             except BadHead as error:
                 self._refuse(error)
                 return
-            self._begin(head)
+            self._begin(head, block)
 
-    def _refuse_unfinished(self) -> None:
-        """Refuse a head that cannot become a good one any more."""
-        line_end = self._buffer.find(b"\r\n")
-        if len(self._buffer) > self._limits.uri_size and line_end < 0:
-            self._refuse(BadHead(414, f"paths have at most {self._limits.uri_size} bytes here"))
-        elif len(self._buffer) > self._limits.header_size:
-            size = self._limits.header_size
-            self._refuse(BadHead(431, f"a request head has at most {size} bytes here"))
-        elif BARE_LINE_FEED.search(self._buffer):
-            self._refuse(BadHead(400, "lines of a request end with CR LF"))
-
-    def _begin(self, head: Head) -> None:
+    def _begin(self, head: Head, block: bytes) -> None:
         self._served += 1
         self._persistent = head.persistent
         self._expects = head.expects
@@ -167,6 +170,8 @@ class Connection(Protocol):
         self._body_wanted = True
         request = self.site.request(self)
         self._request = request
+        if self.site.replay is not None:
+            request.recipe = self.site.replay.recipe(head, block)
         if body.complete:
             self._stage = Stage.ANSWERING
             self._deadline.set(None)
@@ -333,7 +338,8 @@ class Connection(Protocol):
 
     def _stalled(self) -> None:
         """The client does not take what is written."""
-        self.transport.abortConnection()
+        if self.files is None or not self.files.go_on():
+            self.transport.abortConnection()
 
     # --- flow control ------------------------------------------------------------------------
 
@@ -343,7 +349,7 @@ class Connection(Protocol):
         elif self._stage is Stage.ANSWERING:
             reading = len(self._buffer) <= PIPELINED
         else:
-            reading = True
+            reading = self._stage is not Stage.HEAD or not self._write_paused
         if reading != self._reading and not self._closing:
             self._reading = reading
             if reading:
@@ -355,13 +361,16 @@ class Connection(Protocol):
         """The transport's buffer is full."""
         self._write_paused = True
         self._write_deadline.set(self._limits.write_timeout)
+        self._update_reading()
         if self._producer is not None and self._streaming:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
         self._write_paused = False
-        self._write_deadline.set(None)
+        if self.files is None or not self.files.active:
+            self._write_deadline.set(None)
+        self._update_reading()
         if self._producer is not None:
             self._producer.resumeProducing()
         if self._stage is Stage.HEAD and self._buffer:
@@ -371,6 +380,36 @@ class Connection(Protocol):
         """The transport is gone."""
         if self._producer is not None:
             self._producer.stopProducing()
+
+    # --- answers that were kept --------------------------------------------------------------
+
+    def give(self, answer: bytes) -> None:
+        """Write the whole answer to a request that nobody else has seen."""
+        self._served += 1
+        self._deadline.set(self._limits.idle_timeout)
+        self.transport.write(answer)
+
+    def give_file(self, head: bytes, descriptor: int, count: int, given: Given) -> None:
+        """Write the answer to a request that nobody else has seen: a head and a whole file.
+
+        :param given: called at the end with the bytes of the file that were sent, and whether
+            these are all.
+        """
+        assert self.files is not None
+        self._served += 1
+        self._stage = Stage.ANSWERING
+        self._deadline.set(None)
+        self.transport.write(head)
+        start = self.transport.moved
+
+        def ended(result: Failure | None) -> None:
+            given(self.transport.moved - start, result is None)
+            if result is None:
+                self._answered()
+            else:
+                self.transport.abortConnection()
+
+        self.files.send(descriptor, 0, count, self.site.in_thread).addBoth(ended)
 
     # --- what requests ask of their channel --------------------------------------------------
 
@@ -384,22 +423,9 @@ class Connection(Protocol):
         """See ``IConsumer``."""
         self._producer = None
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
-        """Write the head of an answer."""
-        lines = [version, b" ", code, b" ", reason, b"\r\n"]
-        for name, values in headers.getAllRawHeaders():
-            for value in values:
-                lines += (name, b": ", value, b"\r\n")
-        lines.append(b"\r\n")
-        self.transport.write(b"".join(lines))
-
     def write(self, data: bytes) -> None:
         """Write a part of an answer."""
         self.transport.write(data)
-
-    def writeSequence(self, pieces: list[bytes]) -> None:
-        """Write parts of an answer."""
-        self.transport.writeSequence(pieces)
 
     def getPeer(self) -> IAddress:
         """The client's address."""

@@ -19,7 +19,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _TARGET = re.compile(rb"/[\x21-\x7e]*")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 
 
 class BadHead(Exception):
@@ -58,7 +58,7 @@ def read_head(block: bytes, limits: Limits) -> Head:
     :param block: everything before the empty line.
     :raises BadHead: it breaks a rule or a limit.
     """
-    if BARE_LINE_FEED.search(block):
+    if _BARE_LINE_FEED.search(block):
         raise BadHead(400, "lines of a request end with CR LF")
     first, *lines = block.split(b"\r\n")
     method, target, version = _request_line(first, limits)
@@ -79,6 +79,19 @@ def read_head(block: bytes, limits: Limits) -> Head:
         persistent=_persistent(values, version),
         expects=_expects(values, version),
     )
+
+
+def check_unfinished(start: bytes, limits: Limits) -> None:
+    """Check the start of a head whose end has not arrived.
+
+    :raises BadHead: it cannot become a good one any more.
+    """
+    if len(start) > limits.uri_size and b"\r\n" not in start:
+        raise BadHead(414, f"paths have at most {limits.uri_size} bytes here")
+    if len(start) > limits.header_size:
+        raise BadHead(431, f"a request head has at most {limits.header_size} bytes here")
+    if _BARE_LINE_FEED.search(start):
+        raise BadHead(400, "lines of a request end with CR LF")
 
 
 def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:

@@ -11,8 +11,8 @@ from http import HTTPStatus
 from ..model.errors import ErrorCode
 
 SAFE_HEADERS = (
-    (b"X-Content-Type-Options", b"nosniff"),
-    (b"Content-Security-Policy", b"default-src 'none'; sandbox"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; sandbox"),
 )
 """Headers of every answer: what clients push must never act in a browser."""
 
@@ -34,6 +34,6 @@ def refusal(status: int, message: str) -> bytes:
         b"Content-Type: application/json",
         b"Content-Length: %d" % len(body),
         b"Connection: close",
-        *(b"%s: %s" % header for header in SAFE_HEADERS),
+        *(f"{name}: {value}".encode() for name, value in SAFE_HEADERS),
     ]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body

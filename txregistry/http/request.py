@@ -5,7 +5,6 @@ May import Twisted, the model, ``txregistry.log`` and other modules of this room
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,6 +21,7 @@ from .wire import Query, split_target
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .replay import Recipe
     from .site import RegistrySite
 
 
@@ -30,6 +30,7 @@ class RegistryRequest(Request):
 
     ``body`` is the reader of the body, ``query`` the decoded parameters, ``identifier`` names the
     request in the log and in the answer, ``started`` is the reactor's time of its begin.
+    ``recipe`` is what a kept answer is found by, None if the answer may not be kept.
     """
 
     defaultContentType = None
@@ -39,14 +40,15 @@ class RegistryRequest(Request):
     def __init__(self, channel: Connection) -> None:
         super().__init__(channel)
         self.content = None
+        self.connection = channel
         self.site = channel.site
         self.gone = False
-        self.identifier = secrets.token_hex(8)
+        self.identifier = self.site.new_identifier()
         self.started = self.site.reactor.seconds()
-        self.peer = channel.getPeer()
         self.query: Query = {}
         self.route = ""
         self.length: int | None = 0
+        self.recipe: Recipe | None = None
 
     def begin(self, head: Head, body: RequestBody) -> None:
         """Take the head and start to handle the request.
@@ -93,7 +95,7 @@ class RegistryRequest(Request):
         """Where the request comes from, for events."""
         return Origin(
             request_id=self.identifier,
-            address=peer_name(self.peer),
+            address=self.connection.client,
             host=self.header("Host") or "",
             method=self.method.decode("ascii"),
             user_agent=self.header("User-Agent") or "",

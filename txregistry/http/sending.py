@@ -5,15 +5,20 @@ May import Twisted, the model and other modules of this room.
 
 from __future__ import annotations
 
+import os
+import time
 from email.utils import formatdate
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from .answers import Answer, Stream
+from .transport import FileShort
 
 if TYPE_CHECKING:
     from .request import RegistryRequest
@@ -58,46 +63,91 @@ async def send(request: RegistryRequest, answer: Answer) -> None:
     A body that breaks off after the head ends the connection, so that the client sees a broken
     transfer and not a short object.
     """
+    body = answer.body
     try:
         if request.gone:
             return
-        _write_head(request, answer)
+        head = _head(request, answer)
+        request.code = answer.status
+        request.startedWriting = 1
+        request.site.keep(request, head, answer)
         if request.method == b"HEAD":
-            request.write(b"")
-        elif isinstance(answer.body, Stream):
-            await _pump(request, answer.body)
+            request.channel.write(head)
+        elif isinstance(body, bytes):
+            request.channel.write(head + body)
+            request.sentLength = len(body)
         else:
-            request.write(answer.body)
+            request.channel.write(head)
+            await _stream(request, body)
     finally:
-        if isinstance(answer.body, Stream):
-            answer.body.reader.close()
+        if isinstance(body, Stream):
+            body.reader.close()
 
 
-def _write_head(request: RegistryRequest, answer: Answer) -> None:
-    request.setResponseCode(answer.status, _phrase(answer.status))
-    headers = request.responseHeaders
-    for name, value in answer.fields:
-        headers.addRawHeader(name, value)
-    for fixed, text in request.site.fixed_fields:
-        headers.addRawHeader(fixed, text)
-    headers.setRawHeaders(b"Date", [http_date()])
-    headers.setRawHeaders(b"X-Request-Id", [request.identifier.encode()])
+def _head(request: RegistryRequest, answer: Answer) -> bytes:
+    """The head of an answer; what is made anew for every answer comes last."""
+    site = request.site
+    lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}\r\n"]
+    lines += [f"{name}: {_one_line(value)}\r\n" for name, value in answer.fields]
+    lines.append(site.fixed_fields)
     if answer.status != 204 and answer.status != 304:
-        headers.setRawHeaders(b"Content-Length", [b"%d" % answer.content_length])
+        lines.append(f"Content-Length: {answer.content_length}\r\n")
     if request.channel.will_close():
-        headers.setRawHeaders(b"Connection", [b"close"])
+        lines.append("Connection: close\r\n")
+    return "".join(lines).encode() + last_fields(request.identifier)
+
+
+def last_fields(identifier: str) -> bytes:
+    """The end of a head: what is made anew for every answer, and the empty line."""
+    return b"Date: %b\r\nX-Request-Id: %b\r\n\r\n" % (http_date(), identifier.encode())
+
+
+def _one_line(value: str) -> str:
+    return " ".join(value.splitlines()) if "\n" in value or "\r" in value else value
+
+
+_date = (0, b"")
 
 
 def http_date() -> bytes:
     """Now, as the Date field has it (RFC 9110 section 5.6.7)."""
-    return formatdate(usegmt=True).encode()
+    global _date
+    now = int(time.time())
+    if _date[0] != now:
+        _date = (now, formatdate(now, usegmt=True).encode())
+    return _date[1]
 
 
-def _phrase(status: int) -> bytes:
+def _phrase(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase.encode()
+        return HTTPStatus(status).phrase
     except ValueError:
-        return b"Status"
+        return "Status"
+
+
+async def _stream(request: RegistryRequest, stream: Stream) -> None:
+    """Send the bytes of a reader: by the kernel where they are a file, else piece by piece."""
+    descriptor = -1
+    files = request.channel.files
+    if stream.path is not None and files is not None:
+        descriptor = open_again(stream.path)
+    if descriptor < 0 or files is None:
+        await _pump(request, stream)
+        return
+    try:
+        await files.send(descriptor, stream.start, stream.length, request.site.in_thread)
+    except (FileShort, ConnectionLost, ConnectionDone):
+        await request.give_up()
+        return
+    request.sentLength = stream.length
+
+
+def open_again(path: Path) -> int:
+    """A descriptor of a file that was found a moment ago, -1 where it is not there any more."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return -1
 
 
 async def _pump(request: RegistryRequest, stream: Stream) -> None:
@@ -109,7 +159,8 @@ async def _pump(request: RegistryRequest, stream: Stream) -> None:
             piece = await stream.reader.read(min(PIECE, left))
             if not piece:
                 break
-            request.write(piece)
+            request.channel.write(piece)
+            request.sentLength += len(piece)
             left -= len(piece)
             waiting = gate.passed()
             if waiting is not None:

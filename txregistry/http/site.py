@@ -1,30 +1,33 @@
-"""The site: every connection of the service, their caps, the access log, the drain at the end.
+"""The site: every connection of the service, their caps, what they share, the drain at the end.
 
 May import Twisted, the model and other modules of this room.
 """
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_address
+from itertools import count
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from ..log import Access
+from .access import AccessLog
 from .answers import Answer
 from .connection import Connection
 from .limits import Limits
 from .plain import SAFE_HEADERS
-from .request import RegistryRequest, peer_name
+from .replay import Replay
+from .request import RegistryRequest
 from .sending import send
-
-_access = Logger(namespace="txregistry.access")
-_log = Logger()
+from .transport import InThread
 
 
 class RegistrySite(Site):
@@ -32,8 +35,11 @@ class RegistrySite(Site):
 
     :param resource: what answers requests: Klein's resource.
     :param reactor: time and delayed calls.
+    :param in_thread: runs blocking calls.
     :param headers: configured fields for every answer.
-    :param access_log: whether requests are logged.
+    :param access: is told of every request.
+    :param replay: answers that are kept, None to keep none.
+    :param sends_files: whether files are sent by the kernel.
     """
 
     noisy = False
@@ -43,18 +49,23 @@ class RegistrySite(Site):
         resource: IResource,
         reactor: Any,
         limits: Limits,
+        in_thread: InThread,
+        access: AccessLog,
         headers: Sequence[tuple[str, str]] = (),
-        access_log: bool = True,
+        replay: Replay | None = None,
+        sends_files: bool = True,
     ) -> None:
         super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
         self.limits = limits
-        self.fixed_fields = (
-            (b"Docker-Distribution-Api-Version", b"registry/2.0"),
-            *SAFE_HEADERS,
-            *((name.encode(), value.encode()) for name, value in headers),
-        )
+        fields = [("Docker-Distribution-Api-Version", "registry/2.0"), *SAFE_HEADERS, *headers]
+        self.fixed_fields = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        self.in_thread = in_thread
+        self.access = access
+        self.replay = replay
+        self.sends_files = sends_files
+        self._name = secrets.token_hex(4)
+        self._numbers = count(secrets.randbits(31))
         self.draining = False
-        self._access_log = access_log
         self._connections: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
         self._drained: Deferred[None] | None = None
@@ -103,6 +114,15 @@ class RegistrySite(Site):
         """A request on a connection."""
         return RegistryRequest(connection)
 
+    def new_identifier(self) -> str:
+        """An identifier for a request: unique, not secret."""
+        return f"{self._name}{next(self._numbers) & 0xFFFFFFFF:08x}"
+
+    def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
+        """Keep an answer that is given now, if it may be given again."""
+        if self.replay is not None and answer.reuse is not None:
+            self.replay.keep(request, head, answer)
+
     def answer(self, request: RegistryRequest, answer: Answer | None) -> None:
         """Answer a request that no handler will see."""
         if answer is not None:
@@ -114,6 +134,7 @@ class RegistrySite(Site):
         :return: fires when no connection is left.
         """
         self.draining = True
+        self.replay = None
         for connection in list(self._connections):
             connection.close_when_idle()
         done: Deferred[None] = Deferred()
@@ -137,35 +158,30 @@ class RegistrySite(Site):
         self.log_request(request, aborted=False)
 
     def log_request(self, request: RegistryRequest, aborted: bool) -> None:
-        """One line of the access log."""
-        if not self._access_log:
+        """Note a request that has ended."""
+        if not self.access.enabled:
             return
-        _access.info(
-            "{method} {uri} {status}",
-            event="access",
-            request_id=request.identifier,
-            client=peer_name(request.peer),
-            method=_text(request.method),
-            uri=_text(request.uri),
-            protocol=_text(request.clientproto),
-            status=499 if aborted else request.code,
-            length=request.sentLength,
-            received=request._body.received,
-            duration=round(self.reactor.seconds() - request.started, 6),
-            user_agent=request.header("User-Agent") or "",
-            host=request.header("Host") or "",
+        files = request.connection.files
+        self.access.note(
+            Access(
+                time.time(),
+                request.identifier,
+                request.connection.client,
+                _text(request.method),
+                _text(request.uri),
+                _text(request.clientproto),
+                499 if aborted else request.code,
+                request.sentLength + (files.sent if files is not None else 0),
+                request._body.received,
+                round(self.reactor.seconds() - request.started, 6),
+                request.header("User-Agent") or "",
+                request.header("Host") or "",
+            )
         )
 
     def log_refusal(self, connection: Connection, status: int, reason: str) -> None:
         """Bytes that were no request."""
-        if self._access_log:
-            _access.info(
-                "refused: {reason}",
-                event="refused",
-                client=peer_name(connection.getPeer()),
-                status=status,
-                reason=reason,
-            )
+        self.access.refused(connection.client, status, reason)
 
 
 def block_of(peer: Any) -> str:

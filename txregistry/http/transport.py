@@ -2,7 +2,7 @@
 
 Twisted's own buffers every write and goes round its loop before the first byte leaves; here what
 the kernel takes at once costs one system call. A subclass of its server transport, attached through
-``Port.transport``. May import Twisted, the interfaces and other modules of this room.
+``Port.transport``. May import Twisted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
 
 QUANTUM = 1024 * 1024
 """Bytes of a file that one system call sends."""
@@ -34,27 +33,8 @@ class FileShort(Exception):
     """A file that ended before all of it was sent."""
 
 
-class IFileTransport(Interface):
-    """A transport that sends parts of files."""
-
-    def send_file(  # noqa: N805  # a method of an interface has no self
-        descriptor: int, start: int, count: int, in_thread: InThread
-    ) -> Deferred[None]:
-        """Send a part of a file behind everything that was written before.
-
-        Nothing else may be written until the result arrives.
-
-        :param descriptor: stays open until then; its owner closes it.
-        :param in_thread: runs blocking calls.
-        :return: fires when the kernel has all of it, fails when the connection is lost.
-        """
-
-    def moved() -> int:
-        """Bytes of files sent so far on this connection; tells a slow client from a stalled one."""
-
-
 class FileJob:
-    """A part of a file on its way."""
+    """A part of a file on its way. The descriptor is closed when nobody uses it any more."""
 
     __slots__ = ("descriptor", "done", "in_thread", "left", "position", "waiting")
 
@@ -66,13 +46,21 @@ class FileJob:
         self.done: Deferred[None] = Deferred()
         self.waiting = False
 
+    def end(self, result: Failure | None) -> None:
+        """Close the file and tell whoever waits."""
+        os.close(self.descriptor)
+        self.done.callback(result)
 
-@implementer(IFileTransport)
+
 class DirectTransport(tcp.Server):
     """The server's side of a TCP connection."""
 
+    SEND_LIMIT = QUANTUM
+
+    moved = 0
+    """Bytes of files sent so far: tells a slow client from a stalled one."""
+
     _job: FileJob | None = None
-    _moved = 0
 
     # --- bytes -------------------------------------------------------------------------------
 
@@ -104,35 +92,37 @@ class DirectTransport(tcp.Server):
         job, self._job = self._job, None
         super().connectionLost(reason)
         if job is not None and not job.waiting:
-            job.done.errback(reason)
+            job.end(reason)
 
     # --- files -------------------------------------------------------------------------------
 
     def send_file(
         self, descriptor: int, start: int, count: int, in_thread: InThread
     ) -> Deferred[None]:
-        """See :class:`IFileTransport`."""
+        """Send a part of a file behind everything that was written before.
+
+        Nothing else may be written until the result arrives.
+
+        :param descriptor: belongs to the transport from now on.
+        :param in_thread: runs blocking calls.
+        :return: fires when the kernel has all of it, fails when the connection is lost.
+        """
         job = FileJob(descriptor, start, count, in_thread)
         if not self.connected:
-            job.done.errback(Failure(ConnectionLost()))
+            job.end(Failure(ConnectionLost()))
             return job.done
         self._job = job
-        if self._tempDataLen or self.dataBuffer:
-            self.startWriting()
-        elif self._send_more(job) is None:
-            if self._job is job and not job.waiting:
-                self.startWriting()
-        else:
-            # The reactor meets the error again, and ends the connection in its own time.
+        waits = bool(self._tempDataLen or self.dataBuffer)
+        # What cannot be sent now, and errors, are left to the reactor.
+        if waits or self._send_more(job) is not None or (self._job and not job.waiting):
             self.startWriting()
         return job.done
 
-    def moved(self) -> int:
-        """See :class:`IFileTransport`."""
-        return self._moved
-
     def _send_more(self, job: FileJob) -> Any:
-        """Send until the socket is full, the turn is over or the file is done."""
+        """Send until the socket is full, the turn is over or the file is done.
+
+        :return: why the connection has to end, None if it has not.
+        """
         turn = TURN
         while job.left and turn > 0:
             count = min(QUANTUM, job.left)
@@ -146,12 +136,12 @@ class DirectTransport(tcp.Server):
                 return None
             job.position += sent
             job.left -= sent
-            self._moved += sent
+            self.moved += sent
             turn -= sent
         if not job.left:
             self._job = None
             self.stopWriting()
-            job.done.callback(None)
+            job.end(None)
         return None
 
     def send_part(self, job: FileJob, count: int) -> Any:
@@ -170,26 +160,26 @@ class DirectTransport(tcp.Server):
     def _short(self, job: FileJob) -> Any:
         """The file has become shorter: the client must see a broken transfer."""
         self._job = None
-        job.done.errback(Failure(FileShort("the file has become shorter while it was sent")))
+        job.end(Failure(FileShort("the file has become shorter while it was sent")))
         return CONNECTION_LOST
 
     def _warm(self, job: FileJob) -> None:
         """Have a part of the file that is not in memory read in a thread, then go on."""
         job.waiting = True
         self.stopWriting()
-        count = min(WARMED, job.left)
 
         def go_on(result: Any) -> None:
             job.waiting = False
             if self._job is not job:
-                job.done.errback(Failure(ConnectionLost()))
+                job.end(Failure(ConnectionLost()))
             elif isinstance(result, Failure):
                 self._job = None
-                job.done.errback(result)
+                job.end(result)
                 self.abortConnection()
             else:
                 self.startWriting()
 
+        count = min(WARMED, job.left)
         job.in_thread(warm, job.descriptor, job.position, count).addBoth(go_on)
 
 
@@ -214,3 +204,9 @@ def warm(descriptor: int, position: int, count: int) -> None:
         if not piece:
             return
         position += len(piece)
+
+
+class DirectPort(tcp.Port):
+    """A listening port whose connections are of this kind."""
+
+    transport = DirectTransport

@@ -1,0 +1,325 @@
+"""Finished answers, given again: the hot path for reading.
+
+A request that the handlers have answered is answered again from here, as long as nothing has
+changed that the answer depends on. What is kept is found by the exact bytes of the request: the
+header lines, which passed the strict reading once and tell who asks, and the request line.
+Anything unusual is not found and takes the long way, which alone decides and alone keeps.
+
+May import the standard library, the interfaces' types, the log and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define, field, frozen
+
+from ..interfaces import StorageError, Touched
+from ..log import Access
+from .answers import Answer, Stream
+from .heads import Head
+from .sending import last_fields, open_again
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .request import RegistryRequest
+    from .site import RegistrySite
+
+VISITORS = 4096
+"""Header blocks that are remembered."""
+
+BLOCK = 2048
+"""Bytes of a header block that is remembered."""
+
+OVERHEAD = 500
+"""Bytes that an answer costs beside its own."""
+
+ASKER = (b"authorization",)
+"""Header fields that tell who asks: answers are kept for each of their values apart."""
+
+UNUSUAL = frozenset(
+    {
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"expect",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"range",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Header fields that answers depend on, beside those that tell who asks."""
+
+Key = tuple[bytes, bytes]
+"""Who asks, and the request line."""
+
+
+class IChanging(Protocol):
+    """The part of the metadata that tells what has changed."""
+
+    def revision(self) -> int:
+        """A number that is another one after every change."""
+
+    def touched(self, after: int | None) -> Touched:
+        """Repositories that changed behind a position."""
+
+
+@frozen
+class Recipe:
+    """What an answer would be found by: the header lines as they came.
+
+    ``revision`` is what the database had before the answer was made.
+    """
+
+    block: bytes
+    revision: int
+
+
+@frozen
+class Visitor:
+    """Who asks, by header lines that were read before."""
+
+    asker: bytes
+    user_agent: str
+    host: str
+
+
+@define(eq=False)
+class Kept:
+    """An answer: its head without the last fields, and its body or the file of its body.
+
+    ``repository`` is what it depends on, None for an answer that always holds.
+    """
+
+    head: bytes
+    body: bytes
+    path: Path | None
+    length: int
+    repository: str | None
+    method: str
+    uri: str
+    cost: int
+
+
+@define(eq=False)
+class Replay:
+    """The answers that are kept.
+
+    :param changing: tells what has changed.
+    :param room: bytes that answers may take.
+    """
+
+    changing: IChanging
+    room: int
+    _visitors: dict[bytes, Visitor] = field(factory=dict)
+    _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
+    _places: dict[str, set[Key]] = field(factory=dict)
+    _used: int = 0
+    _revision: int | None = None
+    _position: int | None = None
+
+    # --- giving ------------------------------------------------------------------------------
+
+    def answer(self, connection: Connection, data: bytes) -> bool:
+        """Answer a request if its answer is kept.
+
+        :param data: what has arrived: a request head and nothing else, or whatever it is.
+        :return: whether it was answered.
+        """
+        line, _, block = data.partition(b"\r\n")
+        visitor = self._visitors.get(block)
+        if visitor is None:
+            return False
+        key = (visitor.asker, line)
+        kept = self._kept.get(key)
+        if kept is None:
+            return False
+        if self.changing.revision() != self._revision:
+            self._catch_up()
+            if key not in self._kept:
+                return False
+        self._kept.move_to_end(key)
+        if kept.path is not None:
+            return self._give_file(connection, key, kept, visitor)
+        began = time.time()
+        identifier = connection.site.new_identifier()
+        connection.give(kept.head + last_fields(identifier) + kept.body)
+        _note(connection, kept, visitor, identifier, began, 200, kept.length)
+        return True
+
+    def _give_file(self, connection: Connection, key: Key, kept: Kept, visitor: Visitor) -> bool:
+        assert kept.path is not None
+        descriptor = open_again(kept.path)
+        if descriptor < 0:
+            self._drop(key)
+            return False
+        began = time.time()
+        identifier = connection.site.new_identifier()
+
+        def given(sent: int, complete: bool) -> None:
+            status = 200 if complete else 499
+            _note(connection, kept, visitor, identifier, began, status, sent)
+
+        head = kept.head + last_fields(identifier)
+        connection.give_file(head, descriptor, kept.length, given)
+        return True
+
+    # --- keeping -----------------------------------------------------------------------------
+
+    def recipe(self, head: Head, block: bytes) -> Recipe | None:
+        """What the answer to a request may be kept by; None where it may not.
+
+        :param block: the head as it came, without the empty line.
+        """
+        if (
+            head.method not in (b"GET", b"HEAD")
+            or head.version != b"HTTP/1.1"
+            or head.length != 0
+            or len(block) > BLOCK
+            or any(name.lower() in UNUSUAL for name, _ in head.fields)
+        ):
+            return None
+        lines = block.partition(b"\r\n")[2] + b"\r\n\r\n"
+        return Recipe(lines, self.changing.revision())
+
+    def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
+        """Keep an answer that is given for the first time.
+
+        :param head: the bytes of its head.
+        """
+        reuse, recipe = answer.reuse, request.recipe
+        if reuse is None or recipe is None:
+            return
+        if self.changing.revision() != recipe.revision:
+            # Something has changed meanwhile; whether the answer is older or newer is open.
+            return
+        if recipe.revision != self._revision:
+            self._catch_up()
+        body, path, length = b"", None, 0
+        if request.method != b"HEAD":
+            length = answer.content_length
+            if not isinstance(answer.body, Stream):
+                body = answer.body
+            elif answer.body.path is None or request.connection.files is None:
+                return
+            else:
+                path = answer.body.path
+        visitor = self._visit(recipe, request)
+        line = b"%b %b %b" % (request.method, request.uri, request.clientproto)
+        prefix = head[: -len(last_fields(request.identifier))]
+        self._store(
+            (visitor.asker, line),
+            Kept(
+                prefix,
+                body,
+                path,
+                length,
+                reuse.repository,
+                request.method.decode("ascii"),
+                request.uri.decode("latin-1"),
+                len(prefix) + len(body) + 2 * len(line) + OVERHEAD,
+            ),
+        )
+
+    def _store(self, key: Key, kept: Kept) -> None:
+        self._drop(key)
+        self._kept[key] = kept
+        self._used += kept.cost
+        if kept.repository is not None:
+            self._places.setdefault(kept.repository, set()).add(key)
+        while self._used > self.room:
+            self._drop(next(iter(self._kept)))
+
+    def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
+        visitor = self._visitors.get(recipe.block)
+        if visitor is None:
+            if len(self._visitors) >= VISITORS:
+                self._visitors.clear()
+            lines = [request.requestHeaders.getRawHeaders(name, []) for name in ASKER]
+            visitor = Visitor(
+                repr(lines).encode(),
+                request.header("User-Agent") or "",
+                request.header("Host") or "",
+            )
+            self._visitors[recipe.block] = visitor
+        return visitor
+
+    # --- forgetting --------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Drop everything."""
+        self._visitors.clear()
+        self._kept.clear()
+        self._places.clear()
+        self._used = 0
+
+    def _catch_up(self) -> None:
+        """Drop what has changed since the last look."""
+        # The revision first: a change between the two reads is met again at the next look.
+        revision = self.changing.revision()
+        try:
+            touched = self.changing.touched(self._position)
+        except StorageError:
+            self.forget()
+            return
+        self._revision, self._position = revision, touched.position
+        self._drop_places(touched.repositories)
+
+    def _drop_places(self, repositories: Collection[str] | None) -> None:
+        for repository in list(self._places) if repositories is None else repositories:
+            for key in list(self._places.get(repository, ())):
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is None:
+            return
+        self._used -= kept.cost
+        if kept.repository is not None:
+            keys = self._places[kept.repository]
+            keys.discard(key)
+            if not keys:
+                del self._places[kept.repository]
+
+
+def _note(
+    connection: Connection,
+    kept: Kept,
+    visitor: Visitor,
+    identifier: str,
+    began: float,
+    status: int,
+    length: int,
+) -> None:
+    """Tell the access log of a request."""
+    site: RegistrySite = connection.site
+    if not site.access.enabled:
+        return
+    now = time.time()
+    site.access.note(
+        Access(
+            now,
+            identifier,
+            connection.client,
+            kept.method,
+            kept.uri,
+            "HTTP/1.1",
+            status,
+            length,
+            0,
+            round(now - began, 6),
+            visitor.user_agent,
+            visitor.host,
+        )
+    )

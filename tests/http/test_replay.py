@@ -1,0 +1,347 @@
+"""Kept answers: what is found again, and what makes it go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from txregistry.http import replay
+from txregistry.http.access import AccessLog
+from txregistry.http.answers import Answer, Reuse
+from txregistry.http.connection import Connection
+from txregistry.http.limits import Limits
+from txregistry.http.replay import BLOCK, Replay
+from txregistry.http.request import RegistryRequest
+from txregistry.http.sending import send
+from txregistry.http.site import RegistrySite
+from txregistry.interfaces import StorageUnavailable, Touched
+from txregistry.log import Access
+
+HEAD = b"Host: registry\r\nUser-Agent: test\r\n"
+
+
+@define
+class Changing:
+    """Metadata that changes when a test says so."""
+
+    changes: list[str] = field(factory=list)
+    number: int = 1
+    forgetful: bool = False
+    failing: bool = False
+
+    def revision(self) -> int:
+        """As the metadata's."""
+        return self.number
+
+    def touched(self, after: int | None) -> Touched:
+        """As the metadata's."""
+        if self.failing:
+            raise StorageUnavailable("closed")
+        if after is None or self.forgetful:
+            return Touched(len(self.changes), None)
+        return Touched(len(self.changes), set(self.changes[after:]))
+
+    def change(self, repository: str) -> None:
+        """Something changes."""
+        self.changes.append(repository)
+        self.number += 1
+
+
+@define
+class Handlers:
+    """Stands for Klein's resource: counts, and answers as it is told."""
+
+    answers: dict[bytes, Callable[[], Answer]] = field(factory=dict)
+    asked: list[bytes] = field(factory=list)
+
+    def render(self, request: RegistryRequest) -> None:
+        """Answer at once."""
+        self.asked.append(request.uri)
+        work = send(request, self.answers[request.uri]())
+        with pytest.raises(StopIteration):
+            work.send(None)
+        request.finish()
+
+
+class Notes(AccessLog):
+    """An access log that only remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(None, True)
+        self.noted: list[Access] = []
+
+    def note(self, request: Access) -> None:
+        self.noted.append(request)
+
+
+@define
+class Bench:
+    """A site with one connection."""
+
+    changing: Changing = field(factory=Changing)
+    handlers: Handlers = field(factory=Handlers)
+    notes: Notes = field(factory=Notes)
+    clock: Clock = field(factory=Clock)
+    room: int = 100_000
+    site: Any = field(init=False)
+    replay: Replay = field(init=False)
+    _transport: Any = field(init=False)
+    _connection: Connection = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.replay = Replay(self.changing, self.room)
+        self.site = RegistrySite(
+            self.handlers,  # type: ignore[arg-type]
+            self.clock,
+            Limits(),
+            lambda *call: None,  # type: ignore[arg-type,return-value]
+            self.notes,
+            replay=self.replay,
+        )
+        self.connect()
+
+    def connect(self) -> None:
+        """Open another connection."""
+        self._transport = StringTransport()
+        self._connection = Connection(self.site, Limits())
+        self._connection.makeConnection(self._transport)
+
+    def ask(self, path: bytes, fields: bytes = HEAD, method: bytes = b"GET") -> bytes:
+        """Send a request; the answer."""
+        self._transport.clear()
+        self._connection.dataReceived(b"%b %b HTTP/1.1\r\n%b\r\n" % (method, path, fields))
+        answer: bytes = self._transport.value()
+        assert answer.startswith(b"HTTP/1.1 ")
+        return answer
+
+    def says(self, path: bytes, body: bytes, repository: str | None = "one") -> None:
+        """Let the handlers give a reusable answer."""
+        self.handlers.answers[path] = lambda: Answer(
+            200, [("Content-Type", "text/plain")], body, reuse=Reuse(repository)
+        )
+
+    def long_ways(self, *asks: Any) -> int:
+        """How many of some requests took the long way."""
+        before = len(self.handlers.asked)
+        for each in asks:
+            self.ask(*each) if isinstance(each, tuple) else self.ask(each)
+        return len(self.handlers.asked) - before
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A site whose handlers know two repositories and an answer that always holds."""
+    found = Bench()
+    found.says(b"/one", b"first")
+    found.says(b"/two", b"second", "two")
+    found.says(b"/always", b"{}", None)
+    yield found
+    found._connection.connectionLost()
+
+
+def test_given_again(bench: Bench) -> None:
+    first, again = bench.ask(b"/one"), bench.ask(b"/one")
+    assert bench.handlers.asked == [b"/one"]
+    assert first.endswith(b"\r\n\r\nfirst")
+    assert _lines(first) == _lines(again)
+    assert again.count(b"X-Request-Id: ") == 1
+    assert first != again, "each request has an identifier of its own"
+    one, two = bench.notes.noted
+    assert one.request_id != two.request_id
+    assert two.request_id.encode() in again
+    kept = {"time": 0, "duration": 0, "request_id": ""}
+    assert one._replace(**kept) == two._replace(**kept)
+    assert (two.user_agent, two.host, two.length, two.status) == ("test", "registry", 5, 200)
+
+
+def _lines(answer: bytes) -> list[bytes]:
+    new = (b"Date: ", b"X-Request-Id: ")
+    return [line for line in answer.split(b"\r\n") if not line.startswith(new)]
+
+
+def test_head_and_get_are_two(bench: Bench) -> None:
+    assert bench.long_ways(b"/one", (b"/one", HEAD, b"HEAD")) == 2
+    answer = bench.ask(b"/one", method=b"HEAD")
+    assert len(bench.handlers.asked) == 2
+    assert b"Content-Length: 5\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+    assert bench.notes.noted[-1].length == 0
+
+
+def test_other_methods_are_never_kept(bench: Bench) -> None:
+    for method in (b"PUT", b"DELETE", b"OPTIONS"):
+        assert bench.long_ways((b"/one", HEAD, method), (b"/one", HEAD, method)) == 2
+
+
+def test_a_change_is_seen_at_once(bench: Bench) -> None:
+    bench.ask(b"/one")
+    bench.ask(b"/two")
+    bench.says(b"/one", b"changed")
+    bench.changing.change("one")
+    assert bench.ask(b"/one").endswith(b"changed")
+    assert bench.ask(b"/one").endswith(b"changed")
+    assert bench.handlers.asked == [b"/one", b"/two", b"/one"]
+    assert bench.long_ways(b"/two", b"/one") == 0
+
+
+def test_what_always_holds_stays(bench: Bench) -> None:
+    bench.ask(b"/always")
+    bench.changing.change("one")
+    assert bench.long_ways(b"/always") == 0
+
+
+def test_everything_goes_when_the_changes_are_unknown(bench: Bench) -> None:
+    assert bench.long_ways(b"/one", b"/two", b"/always") == 3
+    bench.changing.forgetful = True
+    bench.changing.change("other")
+    assert bench.long_ways(b"/one", b"/two") == 2
+    bench.changing.forgetful, bench.changing.failing = False, True
+    bench.changing.change("other")
+    assert bench.long_ways(b"/one") == 1
+    bench.changing.failing = False
+    assert bench.long_ways(b"/two", b"/one", b"/two") == 1
+
+
+def test_a_change_while_answering_is_not_kept(bench: Bench) -> None:
+    make = bench.handlers.answers[b"/one"]
+
+    def changing() -> Answer:
+        answer = make()
+        bench.changing.change("one")
+        return answer
+
+    bench.handlers.answers[b"/one"] = changing
+    bench.ask(b"/one")
+    bench.says(b"/one", b"newer")
+    assert bench.ask(b"/one").endswith(b"newer")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        b"Range: bytes=0-1",
+        b"If-None-Match: x",
+        b"if-match: x",
+        b"If-Range: x",
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Content-Length: 0",
+        b"TE: trailers",
+        b"Upgrade: h2c",
+        b"X: " + b"x" * BLOCK,
+    ],
+)
+def test_unusual_requests_take_the_long_way(bench: Bench, extra: bytes) -> None:
+    bench.ask(b"/one")
+    assert bench.long_ways((b"/one", HEAD + extra + b"\r\n")) == 1
+    bench.connect()
+    assert bench.long_ways((b"/one", HEAD + extra + b"\r\n")) == 1
+
+
+def test_askers_are_kept_apart(bench: Bench) -> None:
+    """Others' answers are not found, whatever they have; other fields make no difference."""
+    alice, bob = (HEAD + b"Authorization: %b\r\n" % name for name in (b"alice", b"bob"))
+    assert bench.long_ways((b"/one", alice), (b"/one", bob), b"/one") == 3
+    assert bench.long_ways((b"/one", alice), (b"/one", bob), b"/one") == 0
+    other = HEAD.replace(b"test", b"other")
+    assert bench.long_ways((b"/one", other)) == 1
+    assert bench.long_ways((b"/one", other)) == 0
+    assert bench.notes.noted[-1].user_agent == "other"
+    # Twice the same field is not the same as one field with a comma.
+    twice = HEAD + b"Authorization: a\r\nAuthorization: b\r\n"
+    once = HEAD + b"Authorization: a, b\r\n"
+    assert bench.long_ways((b"/one", twice), (b"/one", once)) == 2
+
+
+def test_only_whole_requests_that_came_alone(bench: Bench) -> None:
+    bench.ask(b"/one")
+    request = b"GET /one HTTP/1.1\r\n%b\r\n" % HEAD
+    connection, transport = bench._connection, bench._transport
+    for cut in range(1, len(request)):
+        transport.clear()
+        connection.dataReceived(request[:cut])
+        assert transport.value() == b""
+        connection.dataReceived(request[cut:])
+        assert transport.value().endswith(b"first")
+    assert len(bench.handlers.asked) == len(request)
+    transport.clear()
+    connection.dataReceived(request * 2)
+    bench.clock.advance(0)
+    assert transport.value().count(b"HTTP/1.1 200") == 2
+    assert len(bench.handlers.asked) == len(request) + 2
+
+
+def test_errors_are_not_kept(bench: Bench) -> None:
+    bench.handlers.answers[b"/missing"] = lambda: Answer(404, [], b"no")
+    assert bench.long_ways(b"/missing", b"/missing") == 2
+
+
+def test_room() -> None:
+    bench = Bench(room=5000)
+    for number in range(50):
+        bench.says(b"/%d" % number, b"x" * 100)
+        bench.ask(b"/%d" % number)
+    assert bench.replay._used <= 5000
+    assert bench.long_ways(b"/49") == 0
+    assert bench.long_ways(b"/0") == 1
+    bench.says(b"/huge", b"x" * 6000)
+    assert bench.long_ways(b"/huge", b"/huge") == 2
+    assert bench.replay._used == sum(kept.cost for kept in bench.replay._kept.values())
+
+
+def test_visitors_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "VISITORS", 20)
+    for number in range(50):
+        bench.ask(b"/one", HEAD + b"X-Number: %d\r\n" % number)
+        assert len(bench.replay._visitors) <= 20
+
+
+def test_draining_sites_give_nothing_again(bench: Bench) -> None:
+    bench.ask(b"/one")
+    bench.site.drain(1.0)
+    bench.connect()
+    assert b"Connection: close" in bench.ask(b"/one")
+
+
+def test_deadlines_hold(bench: Bench) -> None:
+    """A client that only ever gets kept answers is idle at some time as well."""
+    bench.ask(b"/one")
+    bench.ask(b"/one")
+    bench.clock.advance(Limits().idle_timeout - 1)
+    bench.ask(b"/one")
+    bench.clock.advance(Limits().idle_timeout - 1)
+    assert not bench._transport.disconnecting
+    bench.clock.advance(2)
+    assert bench._transport.disconnecting
+
+
+def test_a_client_that_takes_nothing(bench: Bench) -> None:
+    """It is not read from any more, so what it asks for does not pile up."""
+    bench.ask(b"/one")
+    bench._connection.pauseProducing()
+    assert bench._transport.producerState == "paused"
+    bench._connection.dataReceived(b"GET /one HTTP/1.1\r\n%b\r\n" % HEAD)
+    bench._transport.clear()
+    bench._connection.resumeProducing()
+    assert bench._transport.producerState == "producing"
+    assert bench._transport.value().endswith(b"first")
+
+
+def test_files_that_are_gone(tmp_path: Path) -> None:
+    from txregistry.http.sending import open_again
+
+    path = tmp_path / "file"
+    assert open_again(path) == -1
+    path.write_bytes(b"x")
+    descriptor = open_again(path)
+    assert os.read(descriptor, 10) == b"x"
+    os.close(descriptor)
+    (tmp_path / "link").symlink_to(path)
+    assert open_again(tmp_path / "link") == -1

@@ -14,7 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from txregistry.http import replay
 from txregistry.http.access import AccessLog
-from txregistry.http.answers import Answer, Reuse
+from txregistry.http.answers import EVERYTHING, Answer, Reuse
 from txregistry.http.connection import Connection
 from txregistry.http.limits import Limits
 from txregistry.http.replay import BLOCK, Replay
@@ -197,6 +197,15 @@ def test_what_always_holds_stays(bench: Bench) -> None:
     assert bench.long_ways(b"/always") == 0
 
 
+def test_what_depends_on_all_goes_with_any(bench: Bench) -> None:
+    bench.says(b"/catalog", b"[]", EVERYTHING)
+    assert bench.long_ways(b"/catalog", b"/one", b"/catalog") == 2
+    bench.changing.number += 1
+    assert bench.long_ways(b"/catalog") == 0, "the revision moved, but no repository"
+    bench.changing.change("two")
+    assert bench.long_ways(b"/one", b"/catalog", b"/catalog") == 1
+
+
 def test_everything_goes_when_the_changes_are_unknown(bench: Bench) -> None:
     assert bench.long_ways(b"/one", b"/two", b"/always") == 3
     bench.changing.forgetful = True
@@ -284,14 +293,14 @@ def test_errors_are_not_kept(bench: Bench) -> None:
 
 
 def test_room() -> None:
-    bench = Bench(room=5000)
+    bench = Bench(room=20_000)
     for number in range(50):
         bench.says(b"/%d" % number, b"x" * 100)
         bench.ask(b"/%d" % number)
-    assert bench.replay._used <= 5000
+    assert bench.replay._used <= 20_000
     assert bench.long_ways(b"/49") == 0
     assert bench.long_ways(b"/0") == 1
-    bench.says(b"/huge", b"x" * 6000)
+    bench.says(b"/huge", b"x" * 3000)
     assert bench.long_ways(b"/huge", b"/huge") == 2
     assert bench.replay._used == sum(kept.cost for kept in bench.replay._kept.values())
 

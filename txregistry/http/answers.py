@@ -30,11 +30,15 @@ class Stream:
     start: int = 0
 
 
+EVERYTHING = "*"
+"""Stands for every repository where an answer depends on all of them."""
+
+
 @frozen
 class Reuse:
     """An answer that holds for the same request until something in a repository changes.
 
-    ``repository`` is None for an answer that always holds.
+    ``repository`` may be ``EVERYTHING``, and is None for an answer that always holds.
     """
 
     repository: str | None

@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 
 from ..interfaces import StorageError, Touched
 from ..log import Access
-from .answers import Answer, Stream
+from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
 from .sending import last_fields, open_again
 
@@ -234,6 +234,8 @@ class Replay:
 
     def _store(self, key: Key, kept: Kept) -> None:
         self._drop(key)
+        if kept.cost > self.room // 8:
+            return
         self._kept[key] = kept
         self._used += kept.cost
         if kept.repository is not None:
@@ -277,7 +279,11 @@ class Replay:
         self._drop_places(touched.repositories)
 
     def _drop_places(self, repositories: Collection[str] | None) -> None:
-        for repository in list(self._places) if repositories is None else repositories:
+        if repositories is None:
+            repositories = list(self._places)
+        elif repositories:
+            repositories = [*repositories, EVERYTHING]
+        for repository in repositories:
             for key in list(self._places.get(repository, ())):
                 self._drop(key)
 

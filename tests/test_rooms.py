@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "txregistry"
 
-COMMON = {"finishing", "interfaces", "log", "model"}
+COMMON = {"finishing", "interfaces", "log", "model", "shared"}
 """What every room above the model may use of the project."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"model"},
     "finishing": set(),
     "log": set(),
+    "shared": {"interfaces"},
     "world": {"interfaces"},
     "plugins": {"interfaces"},
     "systemd": set(),

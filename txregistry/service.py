@@ -37,6 +37,7 @@ from .registry.restricted import DELETES, WRITES, RestrictedDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
+from .shared import KeyLocks
 from .storage.checked import checked
 from .systemd import Notifier
 from .tls import CurrentContext
@@ -68,6 +69,7 @@ class Registry:
             if lifecycle is not None:
                 await lifecycle.start()
             await self.core.metadata.start()
+            await self.world.in_thread(self.core.tree.locks.open)
             repeated = await self.core.tree.redo()
         except StorageError as error:
             raise ValueError(str(error)) from error
@@ -80,6 +82,7 @@ class Registry:
         if self._purging is not None and self._purging.running:
             self._purging.stop()
         await self.core.tree.stop()
+        self.core.tree.locks.close()
         await self.core.metadata.stop()
         lifecycle = ILifecycle(self.core.driver, None)
         if lifecycle is not None:
@@ -121,7 +124,8 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     if database is None and root is not None:
         database = state / "metadata.sqlite3"
     metadata = SqliteMetadata(database, world)
-    tree = Tree(driver, metadata, reactor)
+    locks = database.with_name("locks") if database is not None else None
+    tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
     limits = settings.http.limits
     core = Core(
         driver,

@@ -95,6 +95,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             content BLOB
         )
         """,
+        "CREATE INDEX pending_by_key ON pending (key)",
         # The log of everything that happened; consumers keep a position in it.
         """
         CREATE TABLE event (

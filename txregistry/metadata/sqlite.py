@@ -36,9 +36,9 @@ from ..model.digests import Digest
 from ..model.events import Event
 from ..model.names import Reference, RepositoryName, Tag
 from ..model.pages import Listing, Page
+from ..shared import SharedNumber
 from . import changes as change
 from . import queries
-from .revision import Revision
 from .schema import migrate
 from .writer import Writer, database_error
 
@@ -63,7 +63,7 @@ class SqliteMetadata:
     _near: sqlite3.Connection | None = None
     _far: sqlite3.Connection | None = None
     _writer: Writer | None = None
-    _revision: Revision | None = None
+    _revision: SharedNumber | None = None
     _far_lock: threading.Lock = field(factory=threading.Lock)
     _directory: TemporaryDirectory[str] | None = None
 
@@ -77,7 +77,9 @@ class SqliteMetadata:
         except sqlite3.Error as error:
             raise ValueError(f"the database {self.path} cannot be opened: {error}") from error
         beside = self.path.with_name("revision") if self.path is not None else None
-        self._revision = await self.world.in_thread(Revision, beside)
+        self._revision = await self.world.in_thread(SharedNumber, beside)
+        # A process that died may have committed a change and told nobody.
+        self._revision.bump()
         self._writer = Writer(writing, self.world, self._revision.bump)
 
     async def stop(self) -> None:
@@ -211,6 +213,9 @@ class SqliteMetadata:
     async def pending(self, limit: int) -> Sequence[PendingChange]:
         return await self._read_far(queries.pending, limit)
 
+    async def newest(self, key: str) -> PendingChange | None:
+        return self._read(queries.newest, key)
+
     async def events(self, after: int, limit: int) -> Sequence[tuple[int, float, Event]]:
         return await self._read_far(queries.events, after, limit)
 
@@ -316,12 +321,7 @@ class SqliteMetadata:
         await self._execute("DELETE FROM upload WHERE id = ?", (upload,))
 
     async def settled(self, ids: Sequence[int]) -> None:
-        rows = [(number,) for number in ids]
-
-        def job(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM pending WHERE id = ?", rows)
-
-        await self._write(job)
+        await self._write(lambda c: change.settle(c, ids))
 
     async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         def job(connection: sqlite3.Connection) -> None:

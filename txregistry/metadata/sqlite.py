@@ -7,11 +7,13 @@ survives the machine. May import the interfaces, Twisted and other modules of th
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -100,13 +102,16 @@ class SqliteMetadata:
             await self.world.in_thread(directory.cleanup)
 
     def _open_first(self) -> sqlite3.Connection:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path is None:
+            return self._migrated()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(self.path.parent):
+            return self._migrated()
+
+    def _migrated(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
             migrate(connection)
-            if self.path is not None:
-                _sync_directory(self.path.parent)
         except BaseException:
             connection.close()
             raise
@@ -330,10 +335,16 @@ class SqliteMetadata:
         await self._write(job)
 
 
-def _sync_directory(path: Path) -> None:
-    """Make the name of a new database durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Open a database while no other process does, since SQLite does not wait when it makes one.
+
+    Its name is durable afterwards.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

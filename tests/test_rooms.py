@@ -32,6 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": COMMON | {"plugins", "storage"},
     "tls": COMMON | {"config"},
     "listening": COMMON | {"config", "http", "systemd", "tls"},
+    "sockets": COMMON | {"config", "listening", "systemd"},
+    "signals": set(),
+    "forking": set(),
 }
 """What each room may import beside itself; rooms that are not named may import everything."""
 

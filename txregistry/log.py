@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ from zope.interface import implementer
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The identifier of the request that is being handled, empty outside of requests."""
 
+process_fields: dict[str, Any] = {}
+"""Fields that this process adds to each record, where several write one log."""
+
 LEVELS: Mapping[str, Any] = {
     "debug": LogLevel.debug,
     "info": LogLevel.info,
@@ -32,6 +35,9 @@ LEVELS: Mapping[str, Any] = {
 }
 
 ACCESS = "txregistry.access"
+
+AT_ONCE = 4096
+"""Bytes that go into a pipe in one piece: POSIX's PIPE_BUF on Linux."""
 
 _OWN = re.compile(
     r"log_|event$|request_id$|isError$|printed$|why$|system$|time$|message$|format$|failure$"
@@ -70,7 +76,8 @@ class LogStyle:
 class LineObserver:
     """Writes each event as one line, and a batch of requests as a line for each.
 
-    :param stream: where to; it is flushed after each event.
+    :param stream: where to; it is flushed after each piece of whole lines, which is small enough
+        to go into a pipe at once, so that the lines of several processes never mix.
     """
 
     def __init__(self, stream: TextIO, style: LogStyle) -> None:
@@ -88,8 +95,9 @@ class LineObserver:
             lines = [self._render(found) for found in self._records(event)]
         except Exception:
             lines = ["an event of the log could not be written: " + repr(event.get("log_format"))]
-        self._stream.write("\n".join(lines) + "\n")
-        self._stream.flush()
+        for piece in _pieces(lines):
+            self._stream.write(piece)
+            self._stream.flush()
 
     def _records(self, event: LogEvent) -> Iterable[dict[str, Any]]:
         """The records of an event: one, but for a batch of requests."""
@@ -97,6 +105,20 @@ class LineObserver:
         if requests is None:
             return [record(event, self._fields)]
         return (access_record(request, self._fields) for request in requests)
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, as many at a time as go into a pipe at once."""
+    piece, size = "", 0
+    for line in lines:
+        line += "\n"
+        length = len(line.encode(errors="replace"))
+        if piece and size + length > AT_ONCE:
+            yield piece
+            piece, size = "", 0
+        piece += line
+        size += length
+    yield piece
 
 
 def access_record(request: Access, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +130,7 @@ def access_record(request: Access, fields: Mapping[str, Any]) -> dict[str, Any]:
         "source": ACCESS,
         "message": f"{request.method} {request.uri} {request.status}",
         "event": "access",
+        **process_fields,
         **fields,
     }
 
@@ -142,6 +165,7 @@ def record(event: LogEvent, fields: Mapping[str, Any]) -> dict[str, Any]:
         found["error.traceback"] = "".join(
             traceback.format_exception(failure.type, failure.value, failure.getTracebackObject())
         )
+    found.update(process_fields)
     found.update(fields)
     return found
 
@@ -171,10 +195,11 @@ def render_text(found: Mapping[str, Any]) -> str:
 
 def _combined(found: Mapping[str, Any]) -> str:
     request = f"{found['method']} {found['uri']} {found['protocol']}"
+    worker = f" worker={found['worker']}" if "worker" in found else ""
     return (
         f"{found['time']} {found['level']:5} {found['client']} {_quote(request)}"
         f" {found['status']} {found['length']} {_quote(found['user_agent'])}"
-        f" {found['duration']}s request_id={found.get('request_id', '')}"
+        f" {found['duration']}s request_id={found.get('request_id', '')}{worker}"
     )
 
 

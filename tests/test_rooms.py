@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "txregistry"
 
-COMMON = {"finishing", "interfaces", "log", "model"}
+COMMON = {"finishing", "interfaces", "log", "model", "shared"}
 """What every room above the model may use of the project."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"model"},
     "finishing": set(),
     "log": set(),
+    "shared": {"interfaces"},
     "world": {"interfaces"},
     "plugins": {"interfaces"},
     "systemd": set(),
@@ -31,6 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": COMMON | {"plugins", "storage"},
     "tls": COMMON | {"config"},
     "listening": COMMON | {"config", "http", "systemd", "tls"},
+    "sockets": COMMON | {"config", "listening", "systemd"},
+    "signals": set(),
+    "forking": set(),
 }
 """What each room may import beside itself; rooms that are not named may import everything."""
 

@@ -6,9 +6,11 @@ May import the configuration's settings, Twisted and other modules at this level
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define
+from twisted.internet import unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.tcp import Port
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -40,9 +42,15 @@ class Listener:
 
 
 def listen(
-    settings: Http, site: RegistrySite, tls: CurrentContext | None, reactor: Any
+    settings: Http,
+    site: RegistrySite,
+    tls: CurrentContext | None,
+    reactor: Any,
+    taken: Sequence[socket.socket] = (),
 ) -> list[Listener]:
     """Take the addresses of the API; connections wait in the kernel until they are accepted.
+
+    :param taken: listening sockets to use, if they are taken already.
 
     :raises Exception: an address cannot be had.
     """
@@ -52,7 +60,7 @@ def listen(
         factory.noisy = False
     scheme = "https" if tls is not None else "http"
     kind = DirectPort if settings.fast.transport else Port
-    sockets = inherited_sockets(reactor)
+    sockets = taken or inherited_sockets(reactor)
     if sockets:
         ports = [_adopt(reactor, each, factory, kind) for each in sockets]
     elif settings.net == "unix":
@@ -66,22 +74,33 @@ def listen(
     return [Listener(each, _describe(each, scheme)) for each in ports]
 
 
-def listen_plain(address: str, site: RegistrySite, reactor: Any) -> Listener:
+def listen_plain(
+    address: str, site: RegistrySite, reactor: Any, taken: socket.socket | None = None
+) -> Listener:
     """Take one more address, without TLS.
 
+    :param taken: its listening socket, if it is taken already.
     :raises Exception: it cannot be had.
     """
-    host, number = split_address(address)
-    port = reactor.listenTCP(number, site, backlog=BACKLOG, interface=host)
+    if taken is not None:
+        port = _adopt(reactor, taken, site)
+    else:
+        host, number = split_address(address)
+        port = reactor.listenTCP(number, site, backlog=BACKLOG, interface=host)
     port.pauseProducing()
     return Listener(port, _describe(port, "http"))
 
 
-def _adopt(reactor: Any, listening: socket.socket, factory: Any, kind: type[Port]) -> Any:
+def _adopt(reactor: Any, listening: socket.socket, factory: Any, kind: type[Port] = Port) -> Any:
     with listening:
         listening.setblocking(False)
         if listening.family == socket.AF_UNIX:
-            return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
+            # Twisted's port would change the mode of the socket's name and remove it at the end,
+            # but it is somebody else's; with an abstract name there is nothing to do.
+            port = unix.Port(b"\0", factory, BACKLOG, reactor=reactor)
+            port._preexistingSocket = listening.dup()
+            port.startListening()
+            return port
         port = kind._fromListeningDescriptor(reactor, listening.fileno(), listening.family, factory)
         port.startListening()
         return port

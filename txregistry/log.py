@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -25,6 +25,9 @@ from zope.interface import implementer
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The identifier of the request that is being handled, empty outside of requests."""
 
+process_fields: dict[str, Any] = {}
+"""Fields that this process adds to each record, where several write one log."""
+
 LEVELS: Mapping[str, Any] = {
     "debug": LogLevel.debug,
     "info": LogLevel.info,
@@ -33,6 +36,9 @@ LEVELS: Mapping[str, Any] = {
 }
 
 ACCESS = "txregistry.access"
+
+AT_ONCE = 4096
+"""Bytes that go into a pipe in one piece: POSIX's PIPE_BUF on Linux."""
 
 _OWN = re.compile(
     r"log_|event$|request_id$|isError$|printed$|why$|system$|time$|message$|format$|failure$"
@@ -71,7 +77,8 @@ class LogStyle:
 class LineObserver:
     """Writes each event as one line, and a batch of requests as a line for each.
 
-    :param stream: where to; it is flushed after each event.
+    :param stream: where to; it is flushed after each piece of whole lines, which is small enough
+        to go into a pipe at once, so that the lines of several processes never mix.
     """
 
     def __init__(self, stream: TextIO, style: LogStyle) -> None:
@@ -81,7 +88,7 @@ class LineObserver:
         as_json = style.formatter == "json"
         self._render = render_json if as_json else render_text
         self._render_access = access_json if as_json else access_text
-        self._more = "".join(f",{part}" for part in [render_json(self._fields)[1:-1]] if part)
+        self._more_of_access = _more_json if as_json else _more_text
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, if its level is high enough."""
@@ -92,15 +99,17 @@ class LineObserver:
             lines = self._lines(event)
         except Exception:
             lines = ["an event of the log could not be written: " + repr(event.get("log_format"))]
-        self._stream.write("\n".join(lines) + "\n")
-        self._stream.flush()
+        for piece in _pieces(lines):
+            self._stream.write(piece)
+            self._stream.flush()
 
     def _lines(self, event: LogEvent) -> list[str]:
         """The lines of an event: one, but for a batch of requests."""
         requests = event.get("requests")
         if requests is None:
             return [self._render(record(event, self._fields))]
-        return [self._render_access(request, self._more) for request in requests]
+        more = self._more_of_access({**process_fields, **self._fields})
+        return [self._render_access(request, more) for request in requests]
 
 
 def access_json(request: Access, more: str) -> str:
@@ -120,14 +129,37 @@ def access_json(request: Access, more: str) -> str:
     )
 
 
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, as many at a time as go into a pipe at once."""
+    piece, size = "", 0
+    for line in lines:
+        line += "\n"
+        length = len(line.encode(errors="replace"))
+        if piece and size + length > AT_ONCE:
+            yield piece
+            piece, size = "", 0
+        piece += line
+        size += length
+    yield piece
+
+
 def access_text(request: Access, more: str) -> str:
     """A request as one line for people, in the manner of the Combined Log Format."""
     words = f"{request.method} {request.uri} {request.protocol}"
     return (
         f"{moment(request.time)} info  {request.client} {_quote(words)} {request.status}"
         f" {request.length} {_quote(request.user_agent)} {request.duration}s"
-        f" request_id={request.request_id}"
+        f" request_id={request.request_id}{more}"
     )
+
+
+def _more_json(fields: Mapping[str, Any]) -> str:
+    return f",{render_json(fields)[1:-1]}" if fields else ""
+
+
+def _more_text(fields: Mapping[str, Any]) -> str:
+    """Lines for people name the process, where there are several, and nothing else."""
+    return "".join(f" {name}={fields[name]}" for name in process_fields)
 
 
 _second = (-1, "")
@@ -173,6 +205,7 @@ def record(event: LogEvent, fields: Mapping[str, Any]) -> dict[str, Any]:
         found["error.traceback"] = "".join(
             traceback.format_exception(failure.type, failure.value, failure.getTracebackObject())
         )
+    found.update(process_fields)
     found.update(fields)
     return found
 

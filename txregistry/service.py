@@ -8,11 +8,13 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -39,6 +41,7 @@ from .registry.restricted import DELETES, WRITES, RestrictedDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
+from .shared import KeyLocks
 from .storage.checked import checked
 from .systemd import Notifier
 from .tls import CurrentContext
@@ -49,6 +52,22 @@ CERTIFICATE_INTERVAL = 10.0
 _log = Logger()
 
 
+@frozen
+class Share:
+    """The part of a service that one of several processes has.
+
+    :param number: its number, from 0; the first one has the duties beside serving.
+    :param of: the number of processes.
+    :param sockets: what it accepts connections of the API from.
+    :param admin: the operator's listener, if that is this process' business.
+    """
+
+    number: int = 0
+    of: int = 1
+    sockets: Sequence[socket.socket] = ()
+    admin: socket.socket | None = None
+
+
 @define(eq=False)
 class Registry:
     """The registry behind its door: storage, metadata and the work beside serving."""
@@ -57,6 +76,7 @@ class Registry:
     world: World
     core: Core
     door: IDoor
+    purges: bool = True
     _purging: LoopingCall | None = None
 
     async def start(self) -> None:
@@ -70,6 +90,7 @@ class Registry:
             if lifecycle is not None:
                 await lifecycle.start()
             await self.core.metadata.start()
+            await self.world.in_thread(self.core.tree.locks.open)
             repeated = await self.core.tree.redo()
         except StorageError as error:
             raise ValueError(str(error)) from error
@@ -82,6 +103,7 @@ class Registry:
         if self._purging is not None and self._purging.running:
             self._purging.stop()
         await self.core.tree.stop()
+        self.core.tree.locks.close()
         await self.core.metadata.stop()
         lifecycle = ILifecycle(self.core.driver, None)
         if lifecycle is not None:
@@ -90,7 +112,7 @@ class Registry:
 
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
-        if purging.enabled:
+        if purging.enabled and self.purges:
             self._purging = LoopingCall(lambda: background(self._purge(), "purging uploads"))
             self._purging.clock = self.world.reactor
             self._purging.start(purging.interval)
@@ -123,7 +145,8 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     if database is None and root is not None:
         database = state / "metadata.sqlite3"
     metadata = SqliteMetadata(database, world)
-    tree = Tree(driver, metadata, reactor)
+    locks = database.with_name("locks") if database is not None else None
+    tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
     limits = settings.http.limits
     core = Core(
         driver,
@@ -160,8 +183,13 @@ def _manifest_rules(settings: Settings) -> ManifestRules:
     )
 
 
-def make_site(settings: Settings, registry: Registry, reactor: Any) -> RegistrySite:
-    """The HTTP side in front of a registry."""
+def make_site(
+    settings: Settings, registry: Registry, reactor: Any, workers: int = 1
+) -> RegistrySite:
+    """The HTTP side in front of a registry.
+
+    :param workers: the number of processes that have a part of the connections each.
+    """
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
     rules = Rules(
@@ -178,7 +206,7 @@ def make_site(settings: Settings, registry: Registry, reactor: Any) -> RegistryS
         body_rate=http.limits.bodyrate,
         body_grace=http.limits.bodygrace,
         write_timeout=http.limits.writetimeout,
-        connections=http.limits.connections,
+        connections=-(-http.limits.connections // workers),
         connections_per_address=http.limits.connectionsperaddress,
         manifest_size=http.limits.manifestsize,
     )
@@ -220,28 +248,32 @@ class RegistryService(Service):
     tls: CurrentContext | None
     notices: tuple[str, ...] = ()
     admin: RegistrySite | None = None
+    share: Share = field(factory=Share)
+    notifier: Notifier = field(factory=Notifier)
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
-    _notifier: Notifier = field(factory=Notifier)
     _starting: Deferred[None] | None = None
-    _failing: bool = False
+    failed: bool = False
 
     def privilegedStartService(self) -> None:
         """Take the port before privileges are given up; connections wait until we are ready."""
         super().privilegedStartService()
         try:
-            self._listeners = listen(self.settings.http, self.site, self.tls, self.reactor)
+            self._listeners = listen(
+                self.settings.http, self.site, self.tls, self.reactor, self.share.sockets
+            )
             if self.admin is not None:
                 address = self.settings.http.debug.addr or ""
-                self._listeners.insert(0, listen_plain(address, self.admin, self.reactor))
+                listener = listen_plain(address, self.admin, self.reactor, self.share.admin)
+                self._listeners.insert(0, listener)
         except (CannotListenError, ValueError) as error:
             self._fail(str(error))
 
     def startService(self) -> None:
         """Start the registry, then serve."""
         super().startService()
-        if self._failing:
+        if self.failed:
             return
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
@@ -257,7 +289,7 @@ class RegistryService(Service):
             self._watching = LoopingCall(self._watch_certificates)
             self._watching.clock = self.reactor
             self._watching.start(CERTIFICATE_INTERVAL, now=False)
-        self._notifier.ready()
+        self.notifier.ready()
 
     def _failed(self, failure: Any) -> None:
         """The start failed for a reason that nobody thought of, or for one that was told."""
@@ -266,18 +298,15 @@ class RegistryService(Service):
         self._fail(str(failure.value))
 
     def _fail(self, reason: str) -> None:
-        """Say why, and end the process with an exit code that tells."""
-        _log.critical("txregistry cannot start: {reason}", reason=reason)
-        self._failing = True
-        atexit.register(_exit_with_failure)
-        self.reactor.callWhenRunning(self.reactor.stop)
+        self.failed = True
+        end_with_failure(self.reactor, reason)
 
     def reload(self) -> None:
         """SIGHUP: read the certificates again."""
-        self._notifier.reloading()
+        self.notifier.reloading()
         if self.tls is not None:
             self.tls.reload()
-        self._notifier.ready()
+        self.notifier.ready()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running transfers end, close everything."""
@@ -285,7 +314,7 @@ class RegistryService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        self._notifier.stopping()
+        self.notifier.stopping()
         if self._starting is not None and not self._starting.called:
             await self._starting
         if self._watching is not None:
@@ -293,7 +322,7 @@ class RegistryService(Service):
         api = self._listeners[1:] if self.admin is not None else self._listeners
         for listener in api:
             await listener.stop()
-        if not self._failing:
+        if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
             await self.site.drain(self._patience)
         await self.registry.stop()
@@ -317,6 +346,13 @@ class RegistryService(Service):
             self.tls.reload()
 
 
+def end_with_failure(reactor: Any, reason: str) -> None:
+    """Say why a service cannot start, and end the process with an exit code that tells."""
+    _log.critical("txregistry cannot start: {reason}", reason=reason)
+    atexit.register(_exit_with_failure)
+    reactor.callWhenRunning(reactor.stop)
+
+
 def _exit_with_failure() -> None:
     """twistd would end with 0; this is the last thing that the interpreter does."""
     sys.stdout.flush()
@@ -324,16 +360,32 @@ def _exit_with_failure() -> None:
     os._exit(1)
 
 
-def make_service(loaded: Loaded, reactor: Any = None) -> RegistryService:
+def make_service(
+    loaded: Loaded, reactor: Any, share: Share | None = None, notifier: Notifier | None = None
+) -> RegistryService:
     """The service for a configuration; everything that can fail early fails here.
 
+    :param share: the part of one of several processes; without it there is one.
+    :param notifier: who is told about the service's state; the service manager, without it.
     :raises ValueError: TLS files or a plugin's settings cannot be used.
     """
-    if reactor is None:
-        from twisted.internet import reactor
+    share = share or Share()
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
-    site = make_site(settings, registry, reactor)
-    admin = make_admin(settings, registry, site, reactor) if settings.http.debug.addr else None
-    return RegistryService(settings, reactor, registry, site, tls, loaded.notices, admin)
+    registry.purges = share.number == 0
+    site = make_site(settings, registry, reactor, share.of)
+    admin = None
+    if settings.http.debug.addr and share.number == 0:
+        admin = make_admin(settings, registry, site, reactor)
+    return RegistryService(
+        settings,
+        reactor,
+        registry,
+        site,
+        tls,
+        loaded.notices,
+        admin,
+        share,
+        notifier or Notifier(),
+    )

@@ -6,7 +6,6 @@ May import everything; heavy imports happen when the service is made.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,11 @@ from .config.load import PATH_VARIABLE, ConfigurationMistakes, Loaded, load
 from .interfaces import IStorageMaker
 from .log import LineObserver, LogStyle, observer
 from .plugins import discover
+from .signals import install_signals
 
 if TYPE_CHECKING:
     from .service import RegistryService
+    from .supervisor import Supervisor
 
 
 class Options(UsageOptions):
@@ -32,7 +33,7 @@ class Options(UsageOptions):
     ]
 
     loaded: Loaded
-    service: RegistryService
+    service: RegistryService | Supervisor
 
     def postOptions(self) -> None:
         """Load the configuration while the working directory is still the caller's.
@@ -47,12 +48,14 @@ class Options(UsageOptions):
             _chosen_log.update(style=style_of(self.loaded), path=_log_path(parent))
             parent["logger"] = "txregistry.tap.chosen_observer"
 
-    def _service(self) -> RegistryService:
+    def _service(self) -> RegistryService | Supervisor:
         """The service; it is made here so that what it cannot use is told without a traceback."""
-        from .service import make_service
+        from twisted.internet import reactor
+
+        from .supervisor import make_daemon
 
         try:
-            return make_service(self.loaded)
+            return make_daemon(self.loaded, reactor)
         except ValueError as error:
             raise UsageError(str(error)) from None
 
@@ -102,27 +105,3 @@ def makeService(options: Options) -> Any:
 
     reactor.callWhenRunning(install_signals, reactor, options.service)
     return options.service
-
-
-def install_signals(reactor: Any, service: Any) -> None:
-    """SIGHUP reloads; the second SIGTERM or SIGINT cuts what the first one drains."""
-
-    def hang_up(number: int, frame: Any) -> None:
-        reactor.callFromThread(service.reload)
-
-    def wrap(number: int) -> None:
-        stop = signal.getsignal(number)
-
-        def handle(received: int, frame: Any) -> None:
-            reactor.callFromThread(service.stop_now)
-
-        def first(received: int, frame: Any) -> None:
-            signal.signal(number, handle)
-            if callable(stop):
-                stop(received, frame)
-
-        signal.signal(number, first)
-
-    signal.signal(signal.SIGHUP, hang_up)
-    wrap(signal.SIGTERM)
-    wrap(signal.SIGINT)

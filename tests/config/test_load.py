@@ -283,3 +283,22 @@ def test_showing(tmp_path: Path) -> None:
     again = read(tmp_path, shown(loaded, origins=False), name="again.yml")
     assert again.settings.http.prefix == "/x/"
     assert again.settings.http.limits == loaded.settings.http.limits
+
+
+def test_workers(tmp_path: Path) -> None:
+    """A number, or as many as there are cores; but one where nobody else sees what is stored."""
+    for text, workers in (("", 1), ("workers: 3", 3), ("workers: auto", 0)):
+        found = read(tmp_path, f"version: 0.1\n{text}\n")
+        assert found.settings.workers == workers
+        assert f"workers: {workers or 'auto'}\n" in shown(found, origins=False)
+    assert read(tmp_path, "version: 0.1", {"REGISTRY_WORKERS": "2"}).settings.workers == 2
+    for text in ("0", "-1", "many", "1.5", "true"):
+        said = mistakes(tmp_path, f"version: 0.1\nworkers: {text}\n")
+        assert said == ["config.yml:2: workers: has to be a whole number from 1, or auto"]
+    memory = "version: 0.1\nstorage: {inmemory: {}}\n"
+    assert mistakes(tmp_path, memory + "workers: 2") == [
+        "config.yml:3: workers: has to be 1: storage.inmemory keeps everything inside one process"
+    ]
+    found = read(tmp_path, memory + "workers: auto")
+    assert found.settings.workers == 1
+    assert "workers: auto is 1 here" in found.notices[0]

@@ -97,6 +97,7 @@ HOT = {
     "referrers": queries.REFERRERS,
     "upload": queries.UPLOAD,
     "stale uploads": queries.STALE,
+    "newest change": queries.NEWEST,
     "absent": queries.ABSENT,
 }
 

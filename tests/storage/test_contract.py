@@ -59,7 +59,7 @@ class TestFilesystem(StorageDriverContract):
     @pytest.fixture
     def leftovers(self, root: Path) -> Callable[[], Sequence[str]]:
         def found() -> list[str]:
-            own = {"txregistry", "txregistry/tmp", "txregistry/uploads"}
+            own = {"txregistry", *(f"txregistry/{name}" for name in ("removals", "tmp", "uploads"))}
             objects = {"blobs", "blobs/one", "blobs/one/data"}
             return sorted(set(files(root)) - own - objects)
 

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 from attrs import define, evolve, field, frozen, has
 
 from ..interfaces import IStorageMaker
-from ..model.options import Secret
+from ..model.options import Secret, Workers
 from .nodes import Mistake, Node, Reading
 from .settings import Settings, Storage
 from .structuring import Structuring, _optional, options_of
@@ -126,7 +126,7 @@ class _Loading:
             origin = level.origin if level is not None else root.origin
             build.notices.append(f"{origin}: log.formatter: logstash is written as json")
         self._check_tls(settings)
-        return settings
+        return self._with_workers(settings) if settings is not None else None
 
     def _storage(self, node: Node | None) -> Storage | None:
         build = self.structuring
@@ -175,6 +175,28 @@ class _Loading:
                     "needs certificate and key",
                 )
             )
+
+    def _with_workers(self, settings: Settings) -> Settings:
+        """Several processes need a storage and a database that all of them see."""
+        if settings.workers == 1:
+            return settings
+        driver = settings.storage.driver
+        if getattr(self.makers[driver], "private", False):
+            reason = f"storage.{driver} keeps everything inside one process"
+        elif (
+            settings.metadata.sqlite.path is None
+            and getattr(settings.storage.options, "rootdirectory", None) is None
+        ):
+            reason = "without metadata.sqlite.path the database belongs to one process"
+        else:
+            return settings
+        origin = self.structuring.origins["workers"]
+        if settings.workers:
+            text = f"has to be 1: {reason}"
+            self.structuring.mistakes.append(Mistake(origin, "workers", text))
+            return settings
+        self.structuring.notices.append(f"{origin}: workers: auto is 1 here: {reason}")
+        return evolve(settings, workers=Workers(1))
 
     # --- the environment ---------------------------------------------------------------------
 

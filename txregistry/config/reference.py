@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from attrs import NOTHING, has
 
-from ..model.options import METADATA_KEY, Duration, Size
+from ..model.options import METADATA_KEY, Duration, Size, Workers
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from .settings import Settings, Storage
 from .structuring import _optional, default_of, options_of
@@ -64,9 +64,14 @@ def sample_file() -> str:
     lines += [f"  # {line}".rstrip() for line in _sample(Storage, 0) if line]
     for name, attribute in options_of(Settings).items():
         lines.append("")
-        lines.append(f"# {attribute.metadata[METADATA_KEY]['doc']}")
-        lines.append(f"# {name}:")
+        lines += [
+            f"# {line}" for line in textwrap.wrap(attribute.metadata[METADATA_KEY]["doc"], 98)
+        ]
         inner = _optional(get_type_hints(Settings)[name])
+        if not has(inner):
+            lines.append(f"# {name}: {written(attribute, inner)}")
+            continue
+        lines.append(f"# {name}:")
         lines += [f"# {line}".rstrip() for line in _sample(inner, 1) if line]
     return "\n".join(lines) + "\n"
 
@@ -91,14 +96,16 @@ def _sample(settings: type, depth: int) -> Iterator[str]:
 
 def reference_page() -> str:
     """The reference page, in reStructuredText."""
-    parts = [REFERENCE_HEAD]
+    parts = [REFERENCE_HEAD, *_reference(Settings, "")]
     for maker in MAKERS:
         parts.append(_heading(f"storage.{maker.name}"))
         parts.append(f"The storage driver for {maker.summary}.\n")
         parts += _reference(maker.settings, f"storage.{maker.name}")
     parts += _sections(Storage, "storage")
     for name in options_of(Settings):
-        parts += _sections(_optional(get_type_hints(Settings)[name]), name)
+        inner = _optional(get_type_hints(Settings)[name])
+        if has(inner):
+            parts += _sections(inner, name)
     return "\n".join(parts)
 
 
@@ -129,7 +136,8 @@ def _reference(settings: type, key: str) -> Iterator[str]:
         text = textwrap.indent(
             "\n".join(textwrap.wrap(attribute.metadata[METADATA_KEY]["doc"], 92)), "    "
         )
-        yield f"``{key}.{name}`` ({default})\n{text}\n"
+        dotted = f"{key}.{name}" if key else name
+        yield f"``{dotted}`` ({default})\n{text}\n"
 
 
 def _heading(text: str) -> str:
@@ -152,6 +160,8 @@ def written_value(value: Any, kind: Any = None) -> str:
         return _duration(value)
     if kind is Size:
         return _size(value)
+    if kind is Workers and value == 0:
+        return "auto"
     if isinstance(value, Mapping) and not value:
         return "{}"
     if isinstance(value, Sequence) and not isinstance(value, str) and not value:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import Attribute, frozen, validators
 
-from ..model.options import Duration, Secret, Size, option
+from ..model.options import Duration, Secret, Size, Workers, option
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -208,9 +208,11 @@ class HttpLimits:
     writetimeout: Duration = option(
         "Time that a client may take nothing of an answer.", default=Duration(60.0)
     )
-    connections: int = option("Open connections.", default=10_000)
+    connections: int = option(
+        "Open connections; several workers have equal parts of them.", default=10_000
+    )
     connectionsperaddress: int = option(
-        "Open connections of one address (IPv6: of one /64).", default=256
+        "Open connections of one address (IPv6: of one /64), to each worker.", default=256
     )
     manifestsize: Size = option("Bytes of a manifest.", default=Size(4 * 1024 * 1024))
     blobsize: Size = option("Bytes of a blob.", default=Size(50 * 1024**3))
@@ -350,6 +352,11 @@ class Settings:
     """The whole configuration."""
 
     storage: Storage
+    workers: Workers = option(
+        "Processes that serve: a number, or auto for one on each core. With more than one a "
+        "small process supervises them and replaces those that die.",
+        default=Workers(1),
+    )
     log: Log = option("What is logged, and how.", factory=Log)
     metadata: Metadata = option("Where tags and links are kept.", factory=Metadata)
     http: Http = option("The listener of the API.", factory=Http)

@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, Factory, field, fields, frozen, has
 
-from ..model.options import METADATA_KEY, Duration, Secret, Size
+from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
 from .foreign import IGNORED, UNSUPPORTED
 from .nodes import Mistake, Node, plain
 
@@ -178,6 +178,8 @@ def _scalar(wanted: Any, value: Any, base: Path) -> Any:
         return read_duration(value)
     if wanted is Size:
         return read_size(value)
+    if wanted is Workers:
+        return read_workers(value)
     if wanted is int:
         if type(value) is not int or value < 0:
             raise Unfit("has to be a whole number from 0")
@@ -217,6 +219,18 @@ def read_size(value: Any) -> Size:
     unit = match[2] or "B"
     factor = 1024 if "i" in unit else 1000
     return Size(int(float(match[1]) * factor ** _BYTES[unit[0]]))
+
+
+def read_workers(value: Any) -> Workers:
+    """A number of processes, 0 for ``auto``.
+
+    :raises Unfit: it is neither a number from 1 nor ``auto``.
+    """
+    if value == "auto":
+        return Workers(0)
+    if type(value) is not int or value < 1:
+        raise Unfit("has to be a whole number from 1, or auto")
+    return Workers(value)
 
 
 def _validator_text(error: ValueError, attribute: Any, value: Any) -> str:

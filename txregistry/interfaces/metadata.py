@@ -239,8 +239,12 @@ class IMetadata(Interface):
     def pending(limit: int) -> Awaitable[Sequence[PendingChange]]:
         """Tree changes that are not known to be durable, in the order they were made."""
 
+    def newest(key: str) -> Awaitable[PendingChange | None]:
+        """The latest pending change of a key; quick, for the reactor."""
+
     def settled(ids: Sequence[int]) -> Awaitable[None]:
-        """Forget pending changes that are durable now."""
+        """Forget pending changes that are durable now, and with each the earlier ones of its key,
+        which must never be made any more."""
 
     def events(after: int, limit: int) -> Awaitable[Sequence[tuple[int, float, Event]]]:
         """Rows of the event log behind a position: position, seconds since the epoch, event."""

@@ -47,4 +47,8 @@ class IMaker(IPlugin):
 
 
 class IStorageMaker(IMaker):
-    """Makes an :class:`IStorageDriver`."""
+    """Makes an :class:`IStorageDriver`.
+
+    A maker whose drivers keep what they store inside their own process has an attribute
+    ``private`` that is true; such a storage cannot be served by several processes.
+    """

@@ -224,3 +224,11 @@ def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> No
             upload.actor,
         ),
     )
+
+
+def settle(connection: Connection, ids: Sequence[int]) -> None:
+    """Forget pending changes, and the earlier ones of their keys."""
+    connection.executemany(
+        "DELETE FROM pending WHERE key = (SELECT key FROM pending WHERE id = ?1) AND id <= ?1",
+        [(number,) for number in ids],
+    )

@@ -56,6 +56,7 @@ TAGS_OF = """
     SELECT tag.name FROM repository JOIN tag ON tag.repository = repository.id
     WHERE repository.name = ? AND tag.digest = ? ORDER BY tag.name
 """
+NEWEST = "SELECT id, content FROM pending WHERE key = ? ORDER BY id DESC LIMIT 1"
 REPOSITORIES = """
     SELECT name FROM repository
     WHERE name > ? AND EXISTS (SELECT 1 FROM manifest WHERE manifest.repository = repository.id)
@@ -183,6 +184,12 @@ def pending(connection: Connection, limit: int) -> list[PendingChange]:
     """See ``IMetadata.pending``."""
     rows = connection.execute("SELECT id, key, content FROM pending ORDER BY id LIMIT ?", (limit,))
     return [PendingChange(number, TreeChange(key, content)) for number, key, content in rows]
+
+
+def newest(connection: Connection, key: str) -> PendingChange | None:
+    """See ``IMetadata.newest``."""
+    row = connection.execute(NEWEST, (key,)).fetchone()
+    return PendingChange(row[0], TreeChange(key, row[1])) if row is not None else None
 
 
 def touched(connection: Connection, after: int | None) -> Touched:

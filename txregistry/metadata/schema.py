@@ -8,6 +8,10 @@ May import the standard library.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 APPLICATION_ID = 0x74785267
 """Marks a file as a database of this program: the letters ``txRg``."""
@@ -95,6 +99,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             content BLOB
         )
         """,
+        "CREATE INDEX pending_by_key ON pending (key)",
         # The log of everything that happened; consumers keep a position in it.
         """
         CREATE TABLE event (
@@ -115,15 +120,37 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a database up to date.
+    """Bring a database up to date; other processes may be about to do the same.
 
     :param connection: without an open transaction, in autocommit mode.
     :raises ValueError: it is no database of this program, or of a newer version of it.
     """
+    while (version := _in_transaction(connection, "DEFERRED", _version)) < len(MIGRATIONS):
+        _in_transaction(connection, "EXCLUSIVE", _migrate_from, version)
+
+
+def _in_transaction(
+    connection: sqlite3.Connection, kind: str, function: Callable[..., T], *arguments: Any
+) -> T:
+    try:
+        connection.execute(f"BEGIN {kind}")
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"the file is no database that can be read: {error}") from error
+    try:
+        result = function(connection, *arguments)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """The number of migrations that were applied."""
     try:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.DatabaseError as error:
         raise ValueError(f"the file is no database that can be read: {error}") from error
     if tables and application != APPLICATION_ID:
@@ -133,14 +160,14 @@ def migrate(connection: sqlite3.Connection) -> None:
             f"the database has schema {version}, and this version of txregistry knows "
             f"{len(MIGRATIONS)}: run the newer version"
         )
-    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
-        connection.execute("BEGIN EXCLUSIVE")
-        try:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+    return version
+
+
+def _migrate_from(connection: sqlite3.Connection, version: int) -> None:
+    """Apply the next migration, unless another process has done so."""
+    if _version(connection) != version:
+        return
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for statement in MIGRATIONS[version]:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {version + 1}")

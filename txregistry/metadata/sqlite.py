@@ -7,11 +7,13 @@ survives the machine. May import the interfaces, Twisted and other modules of th
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -36,9 +38,9 @@ from ..model.digests import Digest
 from ..model.events import Event
 from ..model.names import Reference, RepositoryName, Tag
 from ..model.pages import Listing, Page
+from ..shared import SharedNumber
 from . import changes as change
 from . import queries
-from .revision import Revision
 from .schema import migrate
 from .writer import Writer, database_error
 
@@ -63,7 +65,7 @@ class SqliteMetadata:
     _near: sqlite3.Connection | None = None
     _far: sqlite3.Connection | None = None
     _writer: Writer | None = None
-    _revision: Revision | None = None
+    _revision: SharedNumber | None = None
     _far_lock: threading.Lock = field(factory=threading.Lock)
     _directory: TemporaryDirectory[str] | None = None
 
@@ -77,7 +79,9 @@ class SqliteMetadata:
         except sqlite3.Error as error:
             raise ValueError(f"the database {self.path} cannot be opened: {error}") from error
         beside = self.path.with_name("revision") if self.path is not None else None
-        self._revision = await self.world.in_thread(Revision, beside)
+        self._revision = await self.world.in_thread(SharedNumber, beside)
+        # A process that died may have committed a change and told nobody.
+        self._revision.bump()
         self._writer = Writer(writing, self.world, self._revision.bump)
 
     async def stop(self) -> None:
@@ -98,13 +102,16 @@ class SqliteMetadata:
             await self.world.in_thread(directory.cleanup)
 
     def _open_first(self) -> sqlite3.Connection:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path is None:
+            return self._migrated()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(self.path.parent):
+            return self._migrated()
+
+    def _migrated(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
             migrate(connection)
-            if self.path is not None:
-                _sync_directory(self.path.parent)
         except BaseException:
             connection.close()
             raise
@@ -211,6 +218,9 @@ class SqliteMetadata:
     async def pending(self, limit: int) -> Sequence[PendingChange]:
         return await self._read_far(queries.pending, limit)
 
+    async def newest(self, key: str) -> PendingChange | None:
+        return self._read(queries.newest, key)
+
     async def events(self, after: int, limit: int) -> Sequence[tuple[int, float, Event]]:
         return await self._read_far(queries.events, after, limit)
 
@@ -316,12 +326,7 @@ class SqliteMetadata:
         await self._execute("DELETE FROM upload WHERE id = ?", (upload,))
 
     async def settled(self, ids: Sequence[int]) -> None:
-        rows = [(number,) for number in ids]
-
-        def job(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM pending WHERE id = ?", rows)
-
-        await self._write(job)
+        await self._write(lambda c: change.settle(c, ids))
 
     async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         def job(connection: sqlite3.Connection) -> None:
@@ -330,10 +335,16 @@ class SqliteMetadata:
         await self._write(job)
 
 
-def _sync_directory(path: Path) -> None:
-    """Make the name of a new database durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Open a database while no other process does, since SQLite does not wait when it makes one.
+
+    Its name is durable afterwards.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,16 +1,18 @@
 """Writing the tree after the database: link objects, in the order of their transactions.
 
 Every change is a pending row before it is made, and the row goes when the change is durable; what
-remains after a crash is repeated at start. May import the interfaces and Twisted's Deferreds.
+remains after a crash is repeated at start. Several processes may write one tree: whoever changes a
+key holds its lock and writes the newest pending change there is, whoever recorded that.
+May import the interfaces, what processes share, and Twisted's Deferreds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, DeferredLock
+from attrs import Factory, define, field
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ..finishing import background, ended
@@ -22,22 +24,29 @@ from ..interfaces import (
     PendingChange,
     StorageError,
 )
+from ..shared import KeyLocks
 
 REDO_BATCH = 1000
 RETRY_AFTER = 5.0
-REMEMBERED = 20_000
+
+
+def _private_locks(tree: Tree) -> KeyLocks:
+    return KeyLocks(None, tree.reactor)
 
 
 @define(eq=False)
 class Tree:
-    """Applies pending changes, and settles them in the background, many at once."""
+    """Applies pending changes, and settles them in the background, many at once.
+
+    :param locks: the locks of the keys; without them no other process may write the tree.
+    """
 
     driver: IStorageDriver
     metadata: IMetadata
     reactor: Any
-    _newest: dict[str, int] = field(factory=dict)
-    _locks: dict[str, DeferredLock] = field(factory=dict)
-    _unsettled: list[PendingChange] = field(factory=list)
+    locks: KeyLocks = field(default=Factory(_private_locks, takes_self=True))
+    _made: list[PendingChange] = field(factory=list)
+    _failed: list[PendingChange] = field(factory=list)
     _settling: Deferred[None] | None = None
     _stopped: bool = False
     _log: Logger = Logger()
@@ -49,105 +58,107 @@ class Tree:
 
         :raises StorageError: a change could not be made; it stays pending.
         """
+        made = 0
         try:
             for change in changes:
                 await self._write(change)
+                made += 1
         finally:
-            self._unsettled.extend(changes)
+            self._made.extend(changes[:made])
+            self._failed.extend(changes[made:])
             self._settle_soon()
 
     async def redo(self) -> int:
-        """Repeat what a crash left pending; called once, before anything else is written.
+        """Repeat what a crash left pending; other processes may be at work meanwhile.
 
         :return: the number of changes repeated.
         """
         repeated = 0
-        while changes := await self.metadata.pending(REDO_BATCH):
-            await self._complete(changes)
+        while True:
+            changes = await self.metadata.pending(REDO_BATCH)
+            await self._complete(changes, ())
             repeated += len(changes)
-        return repeated
+            if len(changes) < REDO_BATCH:
+                return repeated
 
     async def stop(self) -> None:
         """Settle what is left; what the storage refuses stays pending for the next start."""
         self._stopped = True
         while self._settling is not None:
             await ended(self._settling)
-        if self._unsettled:
-            try:
-                await self._complete(self._unsettled)
-            except StorageError as error:
-                self._log.warn("links wait for the next start: {error}", error=str(error))
+        try:
+            await self._complete(self._failed, self._made)
+        except StorageError as error:
+            self._log.warn("links wait for the next start: {error}", error=str(error))
 
     async def _write(self, pending: PendingChange) -> None:
-        """Make one change, unless a later one for the same key has been made."""
-        key, change = pending.change.key, pending.change
-        lock = self._locks.setdefault(key, DeferredLock())
-        await lock.acquire()
-        try:
-            if self._newest.get(key, 0) >= pending.id:
+        """Make one change, or the one that has taken its place.
+
+        Without a newer one the change is made and synced later. Another's change is made durable
+        here and now: its owner must not settle what this process failed to sync.
+        """
+        key = pending.change.key
+        async with self.locks.holding(key):
+            newest = await self.metadata.newest(key)
+            if newest is None:
+                # Somebody else has made this change durable, or a later one.
                 return
-            self._remember(key, pending.id)
-            deferring = IDeferredSync(self.driver, None)
-            if change.content is not None:
+            own = newest.id == pending.id
+            deferring = IDeferredSync(self.driver, None) if own else None
+            content = newest.change.content
+            if content is not None:
                 put = self.driver.put if deferring is None else deferring.put_soon
-                await put(key, change.content)
+                await put(key, content)
             else:
                 delete = self.driver.delete if deferring is None else deferring.delete_soon
                 try:
                     await delete(key)
                 except ObjectMissing:
                     pass
-        except BaseException:
-            self._newest.pop(key, None)
-            raise
-        finally:
-            lock.release()
-            if not lock.locked and not lock.waiting:
-                self._locks.pop(key, None)
-
-    def _remember(self, key: str, change: int) -> None:
-        """Keep the newest change of a key long enough for stragglers to see it."""
-        self._newest.pop(key, None)
-        self._newest[key] = change
-        while len(self._newest) > REMEMBERED:
-            del self._newest[next(iter(self._newest))]
-
-    def _forget(self, changes: Sequence[PendingChange]) -> None:
-        """Let changes be made again: what could not be synced is not there."""
-        for pending in changes:
-            if self._newest.get(pending.change.key) == pending.id:
-                del self._newest[pending.change.key]
 
     def _settle_soon(self) -> None:
-        if self._settling is None and self._unsettled and not self._stopped:
+        if self._settling is None and (self._made or self._failed) and not self._stopped:
             settling = background(self._settle_all(), "settling links")
             # A driver that never waits is done by now.
             self._settling = settling if not settling.called else None
 
     async def _settle_all(self) -> None:
         try:
-            while self._unsettled:
-                changes, self._unsettled = self._unsettled, []
+            while self._made or self._failed:
+                made, self._made = self._made, []
+                failed, self._failed = self._failed, []
                 try:
-                    await self._complete(changes)
+                    await self._complete(failed, made)
                 except StorageError as error:
                     self._log.warn(
                         "links are not durable yet, trying again in {delay} s: {error}",
                         delay=RETRY_AFTER,
                         error=str(error),
                     )
-                    self._forget(changes)
-                    self._unsettled = changes + self._unsettled
+                    # What could not be synced is not there: all of it is made again.
+                    self._failed = [*failed, *made, *self._failed]
                     self.reactor.callLater(RETRY_AFTER, self._settle_soon)
                     return
         finally:
             self._settling = None
 
-    async def _complete(self, changes: Sequence[PendingChange]) -> None:
-        """Make changes, a no-op for those that are made already, and settle them."""
-        for change in changes:
+    async def _complete(
+        self, changes: Iterable[PendingChange], made: Iterable[PendingChange]
+    ) -> None:
+        """Make changes, then settle them, and those that are made already."""
+        due = _last_of_each_key(changes)
+        for change in due:
             await self._write(change)
+        done = _last_of_each_key([*due, *made])
+        if not done:
+            return
         deferring = IDeferredSync(self.driver, None)
         if deferring is not None:
-            await deferring.settle(sorted({pending.change.key for pending in changes}))
-        await self.metadata.settled([pending.id for pending in changes])
+            await deferring.settle(sorted(pending.change.key for pending in done))
+        await self.metadata.settled([pending.id for pending in done])
+
+
+def _last_of_each_key(changes: Iterable[PendingChange]) -> list[PendingChange]:
+    """The changes that others of the same key do not supersede."""
+    last = {pending.change.key: pending for pending in sorted(changes, key=lambda each: each.id)}
+    return list(last.values())

@@ -2,8 +2,9 @@
 
 A name is durable when the directory that holds it is synced, and so on upwards. Directories that
 are known to be durable are remembered, so that the common case costs one sync; others may remove
-them at any time, so whoever puts a file in place tries again. All of it blocks. May import the
-interfaces and this room's system calls.
+them at any time, so whoever puts a file in place tries again. Processes share a number of removals:
+whoever finds it changed remembers nothing. All of it blocks. May import the interfaces, what
+processes share, and this room's system calls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from attrs import define, field
 
 from ..interfaces import StorageError, StorageUnavailable
+from ..shared import SharedNumber
 from .durable import make_directory, sync_directory
 
 ATTEMPTS = 20
@@ -29,8 +31,17 @@ class Directories:
     """
 
     root: Path
-    _durable: set[Path] = field(factory=set)
-    _forgotten: int = 0
+    _removals: SharedNumber = field(factory=SharedNumber)
+    _memory: tuple[int, set[Path]] = (0, set())
+    """The number of removals, and what is known to be durable as long as that stays."""
+
+    def share(self, path: Path | None) -> None:
+        """Share the number of removals with other processes.
+
+        :param path: the file that holds it; None ends the sharing.
+        :raises OSError: it cannot be had.
+        """
+        self._removals = SharedNumber(path)
 
     def make_root(self) -> None:
         """Make the root and what is missing above it, durably."""
@@ -45,17 +56,19 @@ class Directories:
         A directory that is there may have been made a moment ago by somebody who has not synced it
         yet; only what this object has synced counts as durable.
         """
-        if directory == self.root or directory in self._durable:
+        if directory == self.root:
             return
-        forgotten = self._forgotten
+        removals, durable = self._remembered()
+        if directory in durable:
+            return
         self.ensure(directory.parent)
         make_directory(directory)
         sync_directory(directory.parent)
-        self._remember([directory], forgotten)
+        self._remember([directory], removals)
 
     def make(self, directory: Path) -> None:
         """Make a directory and those above it, without syncing."""
-        if directory == self.root or directory in self._durable:
+        if directory == self.root or directory in self._remembered()[1]:
             return
         try:
             make_directory(directory)
@@ -79,7 +92,7 @@ class Directories:
                 name()
                 break
             except FileNotFoundError:
-                self._forget(path.parent)
+                self._removals.bump()
             except NotADirectoryError as error:
                 raise StorageError(f"{path}: what should be a directory is none") from error
             except IsADirectoryError as error:
@@ -108,41 +121,46 @@ class Directories:
 
     def settle(self, directories: Iterable[Path]) -> None:
         """Sync directories, and whatever above them is not known to be durable, each once."""
-        forgotten = self._forgotten
+        removals, durable = self._remembered()
         due: set[Path] = set()
         fresh: set[Path] = set()
         for directory in set(directories):
             while directory != self.root and not directory.is_dir():
                 directory = directory.parent
             due.add(directory)
-            while directory != self.root and directory not in self._durable:
+            while directory != self.root and directory not in durable:
                 fresh.add(directory)
                 directory = directory.parent
                 due.add(directory)
         for directory in sorted(due):
             self.sync(directory)
-        self._remember(fresh, forgotten)
+        self._remember(fresh, removals)
 
     def prune(self, directory: Path) -> None:
         """Remove a directory and those above it as far as they are empty."""
         while directory != self.root:
-            self._forget(directory)
             try:
+                with os.scandir(directory) as found:
+                    if next(found, None) is not None:
+                        return
+                # Before, so that nobody counts on it; after, for who has found it in between.
+                self._removals.bump()
                 os.rmdir(directory)
+                self._removals.bump()
             except OSError:
                 return
             directory = directory.parent
 
-    def _remember(self, directories: Iterable[Path], forgotten: int) -> None:
-        """Take directories for durable, unless some have been removed meanwhile."""
-        if self._forgotten == forgotten:
-            if len(self._durable) > REMEMBERED:
-                self._durable = set()
-            self._durable.update(directories)
+    def _remembered(self) -> tuple[int, set[Path]]:
+        """The number of removals, and the directories that are durable as long as it stays."""
+        removals = self._removals.value
+        memory = self._memory
+        if memory[0] != removals or len(memory[1]) > REMEMBERED:
+            memory = self._memory = (removals, set())
+        return memory
 
-    def _forget(self, directory: Path) -> None:
-        """Expect nothing of a directory and those above it any more."""
-        self._forgotten += 1
-        while directory != self.root:
-            self._durable.discard(directory)
-            directory = directory.parent
+    def _remember(self, directories: Iterable[Path], removals: int) -> None:
+        """Take directories for durable, unless some have been removed since a number was read."""
+        known, durable = self._remembered()
+        if known == removals:
+            durable.update(directories)

@@ -85,12 +85,14 @@ class FilesystemDriver:
         with disk_errors(f"the root directory {self.root} cannot be used"):
             self._directories.make_root()
             self._directories.ensure(self._uploads.directory)
+            self._directories.share(self.root / OWN / "removals")
             self._directories.ensure(self._staging.directory)
             self._probe()
             self._staging.clean()
 
     async def stop(self) -> None:
-        """Nothing is held open between calls."""
+        """Let go of what is shared with other processes; nothing else is held between calls."""
+        self._directories.share(None)
 
     async def check(self) -> None:
         """Write, sync and remove a small file."""

@@ -60,6 +60,7 @@ class MemoryMaker:
     name: str = "inmemory"
     summary: str = "memory, for tests and demonstrations: everything is lost at exit"
     settings: type = MemorySettings
+    private: bool = True
 
     def make(self, settings: MemorySettings, world: IWorld) -> Any:
         """See :class:`~txregistry.interfaces.IMaker`."""

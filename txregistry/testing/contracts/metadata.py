@@ -363,13 +363,40 @@ class MetadataContract:
         assert list(await metadata.pending(2)) == everything[:2]
         assert [each.id for each in everything] == sorted({each.id for each in everything})
         await metadata.settled([first[0].id, second[0].id])
-        assert list(await metadata.pending(10)) == [first[1], third[0]]
+        assert list(await metadata.pending(10)) == [third[0]]
         await metadata.settled([each.id for each in everything])
         assert await metadata.pending(10) == []
         fourth: Sequence[PendingChange] = await metadata.link_blob(
             ONE, blob("b"), None, None, [one], []
         )
         assert fourth[0].id > everything[-1].id
+
+    @asynchronous
+    async def test_the_newest_change_of_a_key(self, metadata: Any) -> None:
+        """What is settled takes what is older with it, of the same key, and nothing else."""
+        record = blob("a")
+
+        async def change(key: str, content: bytes | None) -> PendingChange:
+            tree = [TreeChange(key, content), TreeChange(f"{key}/below", b"1")]
+            pending = await metadata.link_blob(ONE, record, None, None, tree, [])
+            return pending[0]  # type: ignore[no-any-return]
+
+        assert await metadata.newest("key") is None
+        made = [await change("key", content) for content in (b"1", None, b"3")]
+        other = await change("other", b"o")
+        assert await metadata.newest("key") == made[2]
+        assert await metadata.newest("other") == other
+        await metadata.settled([made[1].id])
+        left = [each for each in await metadata.pending(100) if each.change.key == "key"]
+        assert left == [made[2]]
+        assert await metadata.newest("key") == made[2]
+        # One that is gone already takes nothing with it.
+        await metadata.settled([made[1].id, 10**9])
+        assert await metadata.newest("key") == made[2]
+        await metadata.settled([made[2].id])
+        assert await metadata.newest("key") is None
+        assert await metadata.newest("other") == other
+        assert len(await metadata.pending(100)) == 5
 
     @asynchronous
     async def test_the_log(self, metadata: Any) -> None:

@@ -1,0 +1,145 @@
+"""What the processes of one registry share: a number in memory, and locks on keys.
+
+For every room above the interfaces. May import the interfaces, Twisted's Deferreds and the standard
+library.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import mmap
+import os
+import secrets
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredLock
+
+from .interfaces import StorageUnavailable
+
+SIZE = 8
+SLOTS = 4096
+FIRST_DELAY = 0.001
+LONGEST_DELAY = 0.05
+
+
+class SharedNumber:
+    """A number that tells every process that something has changed.
+
+    Reading it costs no system call, so that what was looked up may be kept as long as the number
+    stays. It is no counter: each change writes a value that was never there before, so that
+    writers that overtake each other cannot restore an old one.
+
+    :param path: the file that processes share, or None for a number of this process alone.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            self._memory = mmap.mmap(-1, SIZE)
+        else:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(descriptor).st_size < SIZE:
+                    # Written, not merely extended: a full disk is an error now, not a signal later.
+                    os.pwrite(descriptor, bytes(SIZE), 0)
+                self._memory = mmap.mmap(descriptor, SIZE)
+            finally:
+                os.close(descriptor)
+        self._view = memoryview(self._memory).cast("Q")
+        self._values = itertools.count(secrets.randbits(63))
+
+    @property
+    def value(self) -> int:
+        """The present number."""
+        return self._view[0]
+
+    def bump(self) -> None:
+        """Tell every process that something has changed; may be called from any thread."""
+        self._view[0] = next(self._values) % 2**64
+
+    def close(self) -> None:
+        """Release the memory."""
+        self._view.release()
+        self._memory.close()
+
+
+@define(eq=False)
+class KeyLocks:
+    """Locks on keys that exclude other tasks of this process and other processes.
+
+    A key locks one of many slots, so that unrelated keys may now and then wait for each other;
+    whoever holds a lock must not ask for another. Nothing waits in the kernel: a slot that another
+    process holds is tried again a moment later. The locks of a process that dies are gone.
+
+    :param path: the file whose bytes are locked, or None where no other process is to be excluded.
+        It is opened once: a process that closes any descriptor of it would lose its locks.
+    """
+
+    path: Path | None
+    reactor: Any
+    _slots: dict[int, DeferredLock] = field(factory=dict)
+    _descriptor: int = -1
+
+    def open(self) -> None:
+        """Open the file; blocks, and comes before the first lock.
+
+        :raises StorageUnavailable: it cannot be had.
+        """
+        if self.path is None or self._descriptor >= 0:
+            return
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageUnavailable(f"{self.path} cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @asynccontextmanager
+    async def holding(self, key: str) -> AsyncIterator[None]:
+        """Hold the lock of a key.
+
+        :raises StorageUnavailable: the file system refuses locks.
+        """
+        slot = zlib.crc32(key.encode()) % SLOTS
+        here = self._slots.setdefault(slot, DeferredLock())
+        await here.acquire()
+        try:
+            await self._exclude_processes(slot)
+            try:
+                yield
+            finally:
+                if self._descriptor >= 0:
+                    fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, slot)
+        finally:
+            here.release()
+            if not here.locked and not here.waiting:
+                self._slots.pop(slot, None)
+
+    async def _exclude_processes(self, slot: int) -> None:
+        if self.path is None:
+            return
+        if self._descriptor < 0:
+            raise StorageUnavailable(f"the locks in {self.path} are closed")
+        delay = FIRST_DELAY
+        while True:
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+                return
+            except (BlockingIOError, PermissionError):
+                # Both mean that another process holds it.
+                pass
+            except OSError as error:
+                raise StorageUnavailable(f"{self.path} cannot be locked: {error}") from error
+            later: Deferred[None] = Deferred()
+            self.reactor.callLater(delay, later.callback, None)
+            await later
+            delay = min(2 * delay, LONGEST_DELAY)

@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": COMMON | {"world", "storage"},
     "config": COMMON | {"plugins", "storage"},
     "tls": COMMON | {"config"},
-    "listening": COMMON | {"config", "http", "systemd", "tls"},
+    "secure": COMMON | {"http", "tls"},
+    "listening": COMMON | {"config", "http", "secure", "systemd", "tls"},
 }
 """What each room may import beside itself; rooms that are not named may import everything."""
 
@@ -40,7 +41,7 @@ OUTSIDE = {
     "twisted.web": {"http"},
     "yaml": {"config"},
     "sqlite3": {"metadata"},
-    "OpenSSL": {"tls"},
+    "OpenSSL": {"secure", "tls"},
     "pytest": {"testing"},
     "hypothesis": {"testing"},
 }

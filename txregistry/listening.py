@@ -6,6 +6,7 @@ May import the configuration's settings, Twisted and other modules at this level
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define
@@ -16,10 +17,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from .config.settings import Http
 from .http.site import RegistrySite
 from .http.transport import DirectPort
+from .secure import SecurePort
 from .systemd import inherited_sockets
 from .tls import CurrentContext
 
 BACKLOG = 1024
+
+MakePort = Callable[[Any, Any], Any]
+"""Makes a port of a class for a factory."""
 
 
 @define(eq=False)
@@ -46,21 +51,28 @@ def listen(
 
     :raises Exception: an address cannot be had.
     """
-    factory: Any = site
-    if tls is not None:
-        factory = TLSMemoryBIOFactory(tls, False, site, reactor)
-        factory.noisy = False
+    stock = _with_stock_tls(site, tls, reactor)
     scheme = "https" if tls is not None else "http"
-    kind = DirectPort if settings.fast.transport else Port
+
+    def start(make: MakePort) -> Any:
+        if not settings.fast.transport:
+            port: Any = make(Port, stock)
+        elif tls is None:
+            port = make(DirectPort, site)
+        else:
+            port = make(SecurePort, site)
+            port.contexts = tls
+        port.startListening()
+        return port
+
     sockets = inherited_sockets(reactor)
     if sockets:
-        ports = [_adopt(reactor, each, factory, kind) for each in sockets]
+        ports = [_adopt(reactor, each, stock, start) for each in sockets]
     elif settings.net == "unix":
-        ports = [reactor.listenUNIX(settings.addr, factory, backlog=BACKLOG)]
+        ports = [reactor.listenUNIX(settings.addr, stock, backlog=BACKLOG)]
     else:
         host, number = split_address(settings.addr)
-        ports = [kind(number, factory, BACKLOG, host, reactor)]
-        ports[0].startListening()
+        ports = [start(lambda kind, factory: kind(number, factory, BACKLOG, host, reactor))]
     for each in ports:
         each.pauseProducing()
     return [Listener(each, _describe(each, scheme)) for each in ports]
@@ -77,14 +89,26 @@ def listen_plain(address: str, site: RegistrySite, reactor: Any) -> Listener:
     return Listener(port, _describe(port, "http"))
 
 
-def _adopt(reactor: Any, listening: socket.socket, factory: Any, kind: type[Port]) -> Any:
+def _with_stock_tls(site: RegistrySite, tls: CurrentContext | None, reactor: Any) -> Any:
+    """The site, with TLS by Twisted for transports that have none."""
+    if tls is None:
+        return site
+    factory = TLSMemoryBIOFactory(tls, False, site, reactor)
+    factory.noisy = False
+    return factory
+
+
+def _adopt(
+    reactor: Any, listening: socket.socket, stock: Any, start: Callable[[MakePort], Any]
+) -> Any:
+    number, family = listening.fileno(), listening.family
     with listening:
         listening.setblocking(False)
-        if listening.family == socket.AF_UNIX:
-            return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
-        port = kind._fromListeningDescriptor(reactor, listening.fileno(), listening.family, factory)
-        port.startListening()
-        return port
+        if family == socket.AF_UNIX:
+            return reactor.adoptStreamPort(number, family, stock)
+        return start(
+            lambda kind, factory: kind._fromListeningDescriptor(reactor, number, family, factory)
+        )
 
 
 def split_address(text: str) -> tuple[str, int]:

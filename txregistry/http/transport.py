@@ -18,7 +18,7 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 
 QUANTUM = 1024 * 1024
-"""Bytes of a file that one system call sends."""
+"""Bytes that one system call sends."""
 
 TURN = 2 * QUANTUM
 """Bytes that one connection sends before others have their turn."""
@@ -56,6 +56,7 @@ class DirectTransport(tcp.Server):
     """The server's side of a TCP connection."""
 
     SEND_LIMIT = QUANTUM
+    quantum = QUANTUM
 
     moved = 0
     """Bytes of files sent so far: tells a slow client from a stalled one."""
@@ -125,7 +126,7 @@ class DirectTransport(tcp.Server):
         """
         turn = TURN
         while job.left and turn > 0:
-            count = min(QUANTUM, job.left)
+            count = min(self.quantum, job.left)
             if is_cold(job.descriptor, job.position + count - 1):
                 self._warm(job)
                 return None
@@ -140,7 +141,8 @@ class DirectTransport(tcp.Server):
             turn -= sent
         if not job.left:
             self._job = None
-            self.stopWriting()
+            if not self.disconnecting:
+                self.stopWriting()
             job.end(None)
         return None
 

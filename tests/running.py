@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import yaml
 from attrs import define, field
 
 PATIENCE = 30.0
+SETTLING = "settling"
 
 
 def free_port() -> int:
@@ -81,11 +82,25 @@ class Running:
         """What the process has logged."""
         return self.log_path.read_text() if self.log_path.exists() else ""
 
+    def settled_log(self) -> str:
+        """What the process has logged of everything it has answered.
+
+        An answer is on its way before it is logged; one more answer tells that it has been.
+        """
+        if self.process is not None and self.process.poll() is None:
+            with suppress(OSError):
+                self.request("GET", "/", headers={"User-Agent": SETTLING})
+        return self.log()
+
     def access(self) -> list[dict[str, Any]]:
         """The requests in the log."""
-        lines = [line for line in self.log().splitlines() if line.startswith("{")]
+        lines = [line for line in self.settled_log().splitlines() if line.startswith("{")]
         records = [json.loads(line) for line in lines]
-        return [record for record in records if record.get("event") == "access"]
+        return [
+            record
+            for record in records
+            if record.get("event") == "access" and record["user_agent"] != SETTLING
+        ]
 
     def requests(self) -> list[tuple[str, str, int]]:
         """Method, address and status of each request in the log."""

@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": COMMON | {"world", "storage"},
     "config": COMMON | {"plugins", "storage"},
     "tls": COMMON | {"config"},
-    "listening": COMMON | {"config", "http", "systemd", "tls"},
+    "secure": COMMON | {"http", "tls"},
+    "listening": COMMON | {"config", "http", "secure", "systemd", "tls"},
     "sockets": COMMON | {"config", "listening", "systemd"},
     "signals": set(),
     "forking": set(),
@@ -44,7 +45,7 @@ OUTSIDE = {
     "twisted.web": {"http"},
     "yaml": {"config"},
     "sqlite3": {"metadata"},
-    "OpenSSL": {"tls"},
+    "OpenSSL": {"secure", "tls"},
     "pytest": {"testing"},
     "hypothesis": {"testing"},
 }

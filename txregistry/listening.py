@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, frozen
 from twisted.internet import unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.tcp import Port
@@ -18,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from .config.settings import Http
 from .http.site import RegistrySite
 from .http.transport import DirectPort
+from .secure import secure_port
 from .systemd import inherited_sockets
 from .tls import CurrentContext
 
@@ -41,6 +42,53 @@ class Listener:
         await maybeDeferred(self.port.stopListening)
 
 
+@frozen
+class Accepting:
+    """How connections are accepted: by which class of ports, for which factory.
+
+    ``stock`` is the factory for sockets in the file system, whose transports are Twisted's.
+    """
+
+    kind: type[Port]
+    factory: Any
+    stock: Any
+
+    def take(self, host: str, number: int, reactor: Any) -> Any:
+        """A port for an address."""
+        port = self.kind(number, self.factory, BACKLOG, host, reactor)
+        port.startListening()
+        return port
+
+    def adopt(self, listening: socket.socket, reactor: Any) -> Any:
+        """A port for a socket that listens already, which is closed here."""
+        with listening:
+            listening.setblocking(False)
+            if listening.family == socket.AF_UNIX:
+                # Twisted's port would change the mode of the socket's name and remove it at the
+                # end, but it is somebody else's; with an abstract name there is nothing to do.
+                port: Any = unix.Port(b"\0", self.stock, BACKLOG, reactor=reactor)
+                port._preexistingSocket = listening.dup()
+            else:
+                port = self.kind._fromListeningDescriptor(
+                    reactor, listening.fileno(), listening.family, self.factory
+                )
+            port.startListening()
+        return port
+
+
+def accepting(
+    settings: Http, site: RegistrySite, tls: CurrentContext | None, reactor: Any
+) -> Accepting:
+    """How the API accepts connections."""
+    if tls is None:
+        return Accepting(DirectPort if settings.fast.transport else Port, site, site)
+    stock = TLSMemoryBIOFactory(tls, False, site, reactor)
+    stock.noisy = False
+    if settings.fast.transport:
+        return Accepting(secure_port(tls), site, stock)
+    return Accepting(Port, stock, stock)
+
+
 def listen(
     settings: Http,
     site: RegistrySite,
@@ -51,26 +99,19 @@ def listen(
     """Take the addresses of the API; connections wait in the kernel until they are accepted.
 
     :param taken: listening sockets to use, if they are taken already.
-
     :raises Exception: an address cannot be had.
     """
-    factory: Any = site
-    if tls is not None:
-        factory = TLSMemoryBIOFactory(tls, False, site, reactor)
-        factory.noisy = False
-    scheme = "https" if tls is not None else "http"
-    kind = DirectPort if settings.fast.transport else Port
+    way = accepting(settings, site, tls, reactor)
     sockets = taken or inherited_sockets(reactor)
     if sockets:
-        ports = [_adopt(reactor, each, factory, kind) for each in sockets]
+        ports = [way.adopt(each, reactor) for each in sockets]
     elif settings.net == "unix":
-        ports = [reactor.listenUNIX(settings.addr, factory, backlog=BACKLOG)]
+        ports = [reactor.listenUNIX(settings.addr, way.stock, backlog=BACKLOG)]
     else:
-        host, number = split_address(settings.addr)
-        ports = [kind(number, factory, BACKLOG, host, reactor)]
-        ports[0].startListening()
+        ports = [way.take(*split_address(settings.addr), reactor)]
     for each in ports:
         each.pauseProducing()
+    scheme = "https" if tls is not None else "http"
     return [Listener(each, _describe(each, scheme)) for each in ports]
 
 
@@ -82,28 +123,13 @@ def listen_plain(
     :param taken: its listening socket, if it is taken already.
     :raises Exception: it cannot be had.
     """
+    way = Accepting(Port, site, site)
     if taken is not None:
-        port = _adopt(reactor, taken, site)
+        port = way.adopt(taken, reactor)
     else:
-        host, number = split_address(address)
-        port = reactor.listenTCP(number, site, backlog=BACKLOG, interface=host)
+        port = way.take(*split_address(address), reactor)
     port.pauseProducing()
     return Listener(port, _describe(port, "http"))
-
-
-def _adopt(reactor: Any, listening: socket.socket, factory: Any, kind: type[Port] = Port) -> Any:
-    with listening:
-        listening.setblocking(False)
-        if listening.family == socket.AF_UNIX:
-            # Twisted's port would change the mode of the socket's name and remove it at the end,
-            # but it is somebody else's; with an abstract name there is nothing to do.
-            port = unix.Port(b"\0", factory, BACKLOG, reactor=reactor)
-            port._preexistingSocket = listening.dup()
-            port.startListening()
-            return port
-        port = kind._fromListeningDescriptor(reactor, listening.fileno(), listening.family, factory)
-        port.startListening()
-        return port
 
 
 def split_address(text: str) -> tuple[str, int]:

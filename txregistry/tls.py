@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 from attrs import define, field
@@ -32,9 +33,12 @@ SUITES = {
 }
 """Cipher suites of TLS 1.2 that may be chosen: forward secret and authenticated ones."""
 
-TLS13_SUITES = frozenset(
-    {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
-)
+TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+"""Those of TLS 1.3, the preferred first."""
+
+MODE_PARTIAL_WRITE = 1
+"""SSL_MODE_ENABLE_PARTIAL_WRITE, which pyOpenSSL sets and has no name for: a call that writes
+would return after one record."""
 
 _VERSIONS = {"tls1.2": SSL.TLS1_2_VERSION, "tls1.3": SSL.TLS1_3_VERSION}
 _DEFAULT = list(dict.fromkeys(SUITES.values()))
@@ -65,6 +69,8 @@ def make_context(settings: Tls) -> SSL.Context:
         SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION
     )
     context.set_cipher_list(cipher_list(settings.ciphersuites))
+    context.set_tls13_ciphersuites(":".join(TLS13_SUITES).encode())
+    context.clear_mode(MODE_PARTIAL_WRITE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(b"txregistry")
     context.set_alpn_select_callback(_choose_protocol)
@@ -138,6 +144,12 @@ class CurrentContext:
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See ``IOpenSSLServerConnectionCreator``."""
         return SSL.Connection(self._context, None)
+
+    def on_socket(self, channel: socket) -> SSL.Connection:
+        """A connection that reads and writes a client's socket itself."""
+        connection = SSL.Connection(self._context, channel)
+        connection.set_accept_state()
+        return connection
 
     def changed(self) -> bool:
         """Whether any of the files is another one than last time."""

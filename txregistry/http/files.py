@@ -32,7 +32,8 @@ class FileSender:
 
     def send(self, descriptor: int, start: int, count: int, in_thread: InThread) -> Deferred[None]:
         """Send a part of a file behind what was written; closes it at the end."""
-        self._start = self._seen = self.transport.moved
+        self._start = self.transport.moved
+        self._seen = self.transport.taken()
         self.stalled.set(self.patience)
         done = self.transport.send_file(descriptor, start, count, in_thread)
         sending: Deferred[None] = done.addBoth(self._ended)
@@ -58,8 +59,9 @@ class FileSender:
 
         :return: whether it did.
         """
-        if not self.active or self.transport.moved == self._seen:
+        taken = self.transport.taken()
+        if not self.active or taken == self._seen:
             return False
-        self._seen = self.transport.moved
+        self._seen = taken
         self.stalled.set(self.patience)
         return True

@@ -8,23 +8,28 @@ the kernel takes at once costs one system call. A subclass of its server transpo
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 
 QUANTUM = 1024 * 1024
-"""Bytes of a file that one system call sends."""
+"""Bytes that one system call sends."""
 
 TURN = 2 * QUANTUM
 """Bytes that one connection sends before others have their turn."""
 
 WARMED = 4 * 1024 * 1024
 """Bytes that are read from a slow disk at once, in a thread."""
+
+TCP_INFO = struct.Struct("=120xQ")
+"""The field tcpi_bytes_acked of the kernel's struct tcp_info (linux/tcp.h)."""
 
 InThread = Callable[..., Deferred[Any]]
 
@@ -56,9 +61,10 @@ class DirectTransport(tcp.Server):
     """The server's side of a TCP connection."""
 
     SEND_LIMIT = QUANTUM
+    quantum = QUANTUM
 
     moved = 0
-    """Bytes of files sent so far: tells a slow client from a stalled one."""
+    """Bytes of files sent so far."""
 
     _job: FileJob | None = None
 
@@ -118,6 +124,14 @@ class DirectTransport(tcp.Server):
             self.startWriting()
         return job.done
 
+    def taken(self) -> int:
+        """Bytes that the client's side has acknowledged; tells a slow client from a stalled one."""
+        if not self.connected:
+            return 0
+        information = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+        acknowledged: int = TCP_INFO.unpack(information)[0]
+        return acknowledged
+
     def _send_more(self, job: FileJob) -> Any:
         """Send until the socket is full, the turn is over or the file is done.
 
@@ -125,7 +139,7 @@ class DirectTransport(tcp.Server):
         """
         turn = TURN
         while job.left and turn > 0:
-            count = min(QUANTUM, job.left)
+            count = min(self.quantum, job.left)
             if is_cold(job.descriptor, job.position + count - 1):
                 self._warm(job)
                 return None
@@ -140,7 +154,8 @@ class DirectTransport(tcp.Server):
             turn -= sent
         if not job.left:
             self._job = None
-            self.stopWriting()
+            if not self.disconnecting:
+                self.stopWriting()
             job.end(None)
         return None
 
@@ -161,7 +176,7 @@ class DirectTransport(tcp.Server):
         """The file has become shorter: the client must see a broken transfer."""
         self._job = None
         job.end(Failure(FileShort("the file has become shorter while it was sent")))
-        return CONNECTION_LOST
+        return ConnectionAborted()
 
     def _warm(self, job: FileJob) -> None:
         """Have a part of the file that is not in memory read in a thread, then go on."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from txregistry.log import Access, LineObserver, LogStyle, request_id
+from txregistry.log import AT_ONCE, Access, LineObserver, LogStyle, process_fields, request_id
 
 
 def written(event: dict[str, Any], **style: Any) -> str:
@@ -117,3 +117,48 @@ def test_the_request_of_an_event(formatter: str) -> None:
         assert "the-request" in written({"log_format": "x"}, formatter=formatter)
     finally:
         request_id.reset(token)
+
+
+class Pieces(io.StringIO):
+    """A stream that remembers what was written between two flushes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def flush(self) -> None:
+        if self.getvalue():
+            self.pieces.append(self.getvalue())
+            self.seek(0)
+            self.truncate()
+
+
+def test_pieces_of_whole_lines() -> None:
+    """A batch is written in pieces that a pipe takes at once, and no line is torn."""
+
+    def request(agent: str) -> Access:
+        moment, identifier = 0.0, "id"
+        head = ("GET", "/v2/", "HTTP/1.1")
+        return Access(moment, identifier, "peer", *head, 200, 2, 0, 0.1, agent, "host")
+
+    agents = ["\u00e4" * (number * 37 % 900) for number in range(60)] + ["x" * 10_000]
+    stream = Pieces()
+    event = {"log_level": LogLevel.info, "requests": [request(agent) for agent in agents]}
+    LineObserver(stream, LogStyle(formatter="json"))(event)
+    assert all(piece.endswith("\n") for piece in stream.pieces)
+    lines = [json.loads(line) for piece in stream.pieces for line in piece.splitlines()]
+    assert [line["user_agent"] for line in lines] == agents
+    assert len(stream.pieces) > 2
+    for piece in stream.pieces:
+        assert len(piece.encode()) <= AT_ONCE or piece.count("\n") == 1
+
+
+@pytest.mark.parametrize("formatter", ["text", "json"])
+def test_the_process_of_an_event(formatter: str) -> None:
+    process_fields["worker"] = 7
+    try:
+        for event in ({"log_format": "x"}, ACCESS):
+            assert "7" in written(event, formatter=formatter).rpartition("worker")[2]
+    finally:
+        del process_fields["worker"]
+    assert "worker" not in written(of(ACCESS), formatter=formatter)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from twisted.logger import Logger
@@ -31,6 +32,7 @@ def fork(reactor: Any, run: Callable[[Any], int]) -> int:
     :param run: what the child does, given a reactor of its own.
     :return: the identifier of the child.
     """
+    holders = _holders(reactor)
     gc.collect()
     gc.freeze()
     # No signal may reach a handler that was meant for the other process.
@@ -43,7 +45,7 @@ def fork(reactor: Any, run: Callable[[Any], int]) -> int:
     try:
         _forget_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        code = run(_renew(reactor))
+        code = run(_renew(reactor, holders))
     except BaseException:
         _log.failure("a process failed")
     finally:
@@ -60,7 +62,22 @@ def _forget_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _renew(old: Any) -> Any:
+@cache
+def _holders(reactor: Any) -> list[tuple[Any, str]]:
+    """Modules that hold on to the reactor, with its names there.
+
+    Looked up once and before the first fork: looking at an object writes to its memory, which the
+    processes would no longer share then.
+    """
+    return [
+        (module, name)
+        for module in list(sys.modules.values())
+        for name, value in list(getattr(module, "__dict__", {}).items())
+        if value is reactor
+    ]
+
+
+def _renew(old: Any, holders: list[tuple[Any, str]]) -> Any:
     """Install a new reactor of the same kind, also where modules hold on to the old one."""
     close_reactor(old)
     sys.modules.pop(REACTOR, None)
@@ -68,10 +85,8 @@ def _renew(old: Any) -> Any:
     from twisted.internet.main import installReactor
 
     installReactor(new)
-    for module in list(sys.modules.values()):
-        for name, value in list(getattr(module, "__dict__", {}).items()):
-            if value is old:
-                setattr(module, name, new)
+    for module, name in holders:
+        setattr(module, name, new)
     return new
 
 

@@ -1,4 +1,4 @@
-"""What the processes of one registry share: a number in memory, and locks on keys.
+"""What the processes of one registry share: a number in memory, a mark in a file, locks on keys.
 
 For every room above the interfaces. May import the interfaces, Twisted's Deferreds and the standard
 library.
@@ -42,11 +42,8 @@ class SharedNumber:
         if path is None:
             self._memory = mmap.mmap(-1, SIZE)
         else:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open(path)
             try:
-                if os.fstat(descriptor).st_size < SIZE:
-                    # Written, not merely extended: a full disk is an error now, not a signal later.
-                    os.pwrite(descriptor, bytes(SIZE), 0)
                 self._memory = mmap.mmap(descriptor, SIZE)
             finally:
                 os.close(descriptor)
@@ -66,6 +63,51 @@ class SharedNumber:
         """Release the memory."""
         self._view.release()
         self._memory.close()
+
+
+class SharedMark:
+    """A mark in a file that tells every process that something has changed; for threads.
+
+    Reading it is a system call, but nothing is mapped or open for writing between changes, so that
+    a disk may become read-only or fail without taking a process with it.
+
+    :param path: the file that processes share, or None for a mark of this process alone.
+    :raises OSError: the file cannot be had.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._own = b""
+        self._descriptor = -1
+        if path is not None:
+            os.close(_open(path))
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def value(self) -> bytes:
+        """The present mark."""
+        return self._own if self._path is None else os.pread(self._descriptor, SIZE, 0)
+
+    def change(self) -> None:
+        """Write a mark that was never there before.
+
+        :raises OSError: it cannot be written.
+        """
+        mark = secrets.token_bytes(SIZE)
+        if self._path is None:
+            self._own = mark
+            return
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, mark, 0)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 @define(eq=False)
@@ -143,3 +185,14 @@ class KeyLocks:
             self.reactor.callLater(delay, later.callback, None)
             await later
             delay = min(2 * delay, LONGEST_DELAY)
+
+
+def _open(path: Path) -> int:
+    """Open a file of a few bytes, which are there from the beginning.
+
+    They are written, not left out: a full disk is an error now, not a signal later.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if os.fstat(descriptor).st_size < SIZE:
+        os.pwrite(descriptor, bytes(SIZE), 0)
+    return descriptor

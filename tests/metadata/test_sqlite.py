@@ -86,6 +86,42 @@ async def test_everything_is_synced_before_it_is_acknowledged(metadata: SqliteMe
     await metadata.stop()
 
 
+OPEN = """
+import sys
+from pathlib import Path
+from txregistry.metadata.sqlite import SqliteMetadata
+metadata = SqliteMetadata(Path(sys.argv[1]), None)
+print("ready", flush=True)
+sys.stdin.readline()
+metadata._open_first().execute("INSERT INTO repository (name, created) VALUES (?, 0)", sys.argv[2:])
+"""
+
+
+def test_several_processes_make_a_database(tmp_path: Path) -> None:
+    """Whoever comes second finds it made."""
+    path = tmp_path / "state" / "metadata.sqlite3"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(path), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    with database(path) as connection:
+        assert connection.execute("SELECT count(*) FROM repository").fetchone() == (4,)
+
+
 HOT = {
     "blob": queries.BLOB,
     "manifest by digest": queries.MANIFEST_BY_DIGEST,

@@ -180,3 +180,34 @@ async def test_stopping_settles(scene: Scene) -> None:
     await tree.stop()
     assert await scene.driver.keys("", "", 10) == ["a"]
     assert await scene.pending() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_processes(scene: Scene) -> None:
+    """Whoever is late writes what is newest, durably, and never what is settled already."""
+    one, two = scene.tree(), scene.tree()
+    first = await scene.record(TreeChange("a", b"1"))
+    second = await scene.record(TreeChange("a", b"2"))
+    scene.driver.holding = True  # what is put to be synced later waits
+    late = Deferred.fromCoroutine(one.apply(first))
+    assert await scene.driver.get("a") == b"2"
+    await late
+    assert scene.driver.held_back == []
+    scene.driver.holding = False
+    await two.apply(second)
+    assert await scene.pending() == 0
+    await scene.driver.put("a", b"as it is")
+    await one.apply(first)
+    assert await scene.driver.get("a") == b"as it is"
+
+
+@pytest_twisted.ensureDeferred
+async def test_repeating_beside_a_living_process(scene: Scene) -> None:
+    living = await scene.record(TreeChange("a", b"1"), TreeChange("b", b"1"))
+    assert await scene.tree().redo() == 2
+    newer = await scene.record(TreeChange("a", b"2"))
+    tree = scene.tree()
+    await tree.apply(newer)
+    await tree.apply(living)
+    assert await scene.driver.get("a") == b"2"
+    assert await scene.pending() == 0

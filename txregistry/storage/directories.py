@@ -2,7 +2,7 @@
 
 A name is durable when the directory that holds it is synced, and so on upwards. Directories that
 are known to be durable are remembered, so that the common case costs one sync; others may remove
-them at any time, so whoever puts a file in place tries again. Processes share a number of removals:
+them at any time, so whoever puts a file in place tries again. Processes share a mark of removals:
 whoever finds it changed remembers nothing. All of it blocks. May import the interfaces, what
 processes share, and this room's system calls.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import define, field
 
 from ..interfaces import StorageError, StorageUnavailable
-from ..shared import SharedNumber
+from ..shared import SharedMark
 from .durable import make_directory, sync_directory
 
 ATTEMPTS = 20
@@ -31,17 +31,18 @@ class Directories:
     """
 
     root: Path
-    _removals: SharedNumber = field(factory=SharedNumber)
-    _memory: tuple[int, set[Path]] = (0, set())
-    """The number of removals, and what is known to be durable as long as that stays."""
+    _removals: SharedMark = field(factory=SharedMark)
+    _memory: tuple[bytes, set[Path]] = (b"", set())
+    """The mark of removals, and what is known to be durable as long as that stays."""
 
     def share(self, path: Path | None) -> None:
-        """Share the number of removals with other processes.
+        """Tell other processes of removals, and hear of theirs.
 
-        :param path: the file that holds it; None ends the sharing.
+        :param path: the file that is shared; None ends the sharing.
         :raises OSError: it cannot be had.
         """
-        self._removals = SharedNumber(path)
+        before, self._removals = self._removals, SharedMark(path)
+        before.close()
 
     def make_root(self) -> None:
         """Make the root and what is missing above it, durably."""
@@ -92,7 +93,7 @@ class Directories:
                 name()
                 break
             except FileNotFoundError:
-                self._removals.bump()
+                self._removals.change()
             except NotADirectoryError as error:
                 raise StorageError(f"{path}: what should be a directory is none") from error
             except IsADirectoryError as error:
@@ -144,23 +145,23 @@ class Directories:
                     if next(found, None) is not None:
                         return
                 # Before, so that nobody counts on it; after, for who has found it in between.
-                self._removals.bump()
+                self._removals.change()
                 os.rmdir(directory)
-                self._removals.bump()
+                self._removals.change()
             except OSError:
                 return
             directory = directory.parent
 
-    def _remembered(self) -> tuple[int, set[Path]]:
-        """The number of removals, and the directories that are durable as long as it stays."""
+    def _remembered(self) -> tuple[bytes, set[Path]]:
+        """The mark of removals, and the directories that are durable as long as it stays."""
         removals = self._removals.value
         memory = self._memory
         if memory[0] != removals or len(memory[1]) > REMEMBERED:
             memory = self._memory = (removals, set())
         return memory
 
-    def _remember(self, directories: Iterable[Path], removals: int) -> None:
-        """Take directories for durable, unless some have been removed since a number was read."""
+    def _remember(self, directories: Iterable[Path], removals: bytes) -> None:
+        """Take directories for durable, unless some have been removed since the mark was read."""
         known, durable = self._remembered()
         if known == removals:
             durable.update(directories)

@@ -1,0 +1,149 @@
+"""What processes share: a number, a mark, locks on keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from txregistry.interfaces import StorageUnavailable
+from txregistry.shared import LONGEST_DELAY, KeyLocks, SharedMark, SharedNumber
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_number(tmp_path: Path, shared: bool) -> None:
+    """Every change is seen by all, and no value comes back."""
+    path = tmp_path / "number" if shared else None
+    one = SharedNumber(path)
+    other = SharedNumber(path) if shared else one
+    seen = {one.value}
+    for _ in range(100):
+        for each in (one, other):
+            each.bump()
+            assert one.value == other.value
+            seen.add(one.value)
+    assert len(seen) == 201
+    one.close()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_mark(tmp_path: Path, shared: bool) -> None:
+    path = tmp_path / "mark" if shared else None
+    one = SharedMark(path)
+    other = SharedMark(path) if shared else one
+    seen = {one.value}
+    for _ in range(10):
+        for each in (one, other):
+            each.change()
+            assert one.value == other.value
+            seen.add(one.value)
+    assert len(seen) == 21
+    one.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_tasks_take_turns() -> None:
+    locks = KeyLocks(None, Clock())
+    order: list[str] = []
+    waiting: Deferred[None] = Deferred()
+
+    async def work(name: str, wait: Any) -> None:
+        async with locks.holding("key"):
+            order.append(f"{name} in")
+            await wait
+            order.append(f"{name} out")
+
+    done: Deferred[None] = Deferred()
+    done.callback(None)
+    first = Deferred.fromCoroutine(work("first", waiting))
+    second = Deferred.fromCoroutine(work("second", done))
+    async with locks.holding("another key"):
+        pass
+    assert order == ["first in"]
+    waiting.callback(None)
+    await first
+    await second
+    assert order == ["first in", "first out", "second in", "second out"]
+    assert locks._slots == {}
+
+
+HOLD = """
+import fcntl, os, sys, zlib
+from txregistry.shared import SLOTS
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, zlib.crc32(b"key") % SLOTS)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_another_process_is_excluded(tmp_path: Path) -> None:
+    """Until it lets go or dies; other keys are free meanwhile."""
+    clock = Clock()
+    locks = KeyLocks(tmp_path / "locks", clock)
+    with pytest.raises(StorageUnavailable):
+        async with locks.holding("key"):
+            pass
+    locks.open()
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "locks")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == b"held\n"
+    entered: list[str] = []
+
+    async def enter() -> None:
+        async with locks.holding("key"):
+            entered.append("key")
+
+    running = Deferred.fromCoroutine(enter())
+    for _ in range(20):
+        clock.advance(LONGEST_DELAY)
+    async with locks.holding("another"):
+        assert entered == []
+    other.kill()
+    other.communicate()
+    clock.advance(LONGEST_DELAY)
+    await running
+    assert entered == ["key"]
+    assert clock.getDelayedCalls() == []
+    locks.close()
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from txregistry.shared import KeyLocks
+
+async def main():
+    locks = KeyLocks(Path(sys.argv[1]), reactor)
+    locks.open()
+    for _ in range(300):
+        async with locks.holding("key"):
+            path = Path(sys.argv[2])
+            path.write_text(str(int(path.read_text()) + 1))
+    reactor.stop()
+reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()))
+reactor.run()
+"""
+
+
+def test_processes_take_turns(tmp_path: Path) -> None:
+    """None of their steps is lost."""
+    count = tmp_path / "count"
+    count.write_text("0")
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "locks"), str(count)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert count.read_text() == "900"

@@ -157,7 +157,7 @@ def test_pieces_of_whole_lines() -> None:
 def test_the_process_of_an_event(formatter: str) -> None:
     process_fields["worker"] = 7
     try:
-        for event in ({"log_format": "x"}, ACCESS):
+        for event in ({"log_format": "x"}, of(ACCESS)):
             assert "7" in written(event, formatter=formatter).rpartition("worker")[2]
     finally:
         del process_fields["worker"]

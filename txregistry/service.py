@@ -40,6 +40,7 @@ from .registry.uploads import Uploads
 from .storage.checked import checked
 from .systemd import Notifier
 from .tls import CurrentContext
+from .watchdog import Watchdog
 from .world import World
 
 CERTIFICATE_INTERVAL = 10.0
@@ -215,6 +216,7 @@ class RegistryService(Service):
     _notifier: Notifier = field(factory=Notifier)
     _starting: Deferred[None] | None = None
     _failing: bool = False
+    _watchdog: Watchdog | None = None
 
     def privilegedStartService(self) -> None:
         """Take the port before privileges are given up; connections wait until we are ready."""
@@ -232,6 +234,8 @@ class RegistryService(Service):
         super().startService()
         if self._failing:
             return
+        self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog)
+        self._watchdog.start()
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -290,6 +294,8 @@ class RegistryService(Service):
             # Last, so that load balancers see the drain.
             await self._listeners[0].stop()
             self.admin.abort()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         _log.info("stopped")
 
     def stop_now(self) -> None:

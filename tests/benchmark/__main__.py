@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,7 +101,7 @@ def every_workload(
     found += Felt(loops, pushes, stand, options.workers).all()
     wanted = [each for each in found if not options.only or _named(each, options.only)]
     if not wanted:
-        sys.exit("no workload has such a name; --list tells them")
+        sys.exit("no workload has such a name")
     return wanted
 
 
@@ -162,10 +164,19 @@ def write(options: argparse.Namespace, facts: dict[str, str], rows: list[Row]) -
 def main() -> None:
     """The command."""
     options = parse()
+    # So that servers are stopped.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"signal {number}"))
     if options.directory:
         options.directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.directory) as scratch:
-        sys.exit(run(options, Path(scratch)))
+    scratch = Path(tempfile.mkdtemp(prefix="benchmark-", dir=options.directory))
+    try:
+        code = run(options, scratch)
+    finally:
+        if options.keep:
+            print(f"everything is in {scratch}", file=sys.stderr)
+        else:
+            shutil.rmtree(scratch)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

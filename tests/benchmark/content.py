@@ -12,13 +12,16 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 from push import MANIFEST
 
-APP, PUSHED, REFERRERS = "bench/app", "bench/push", "bench/referrers"
+APP, PUSHED, REFERRERS = "bench/app", "bench/push", "bench/signed"
 ROOT = "docker/registry/v2"
 
 
 @frozen
 class Scale:
-    """How much there is: the sizes of blobs in bytes, the lengths of lists."""
+    """How much there is: the sizes of blobs in bytes, the lengths of lists.
+
+    ``restart`` starts servers again after they were filled, so that they are alike.
+    """
 
     blobs: dict[str, int]
     tags: tuple[int, ...]
@@ -29,6 +32,7 @@ class Scale:
     pushed_images: int
     flood: int
     flood_seconds: float
+    restart: bool = True
 
 
 SIZES = {"4 KiB": 4096, "1 MiB": 2**20, "4 MiB": 2**22, "100 MiB": 100 * 2**20, "1 GiB": 2**30}
@@ -47,14 +51,15 @@ FULL = Scale(
 SCALES = {
     "short": Scale(
         blobs={**SIZES, "100 MiB": 2**23, "1 GiB": 2**24},
-        tags=(300,),
-        repositories=(200,),
-        referrers=(1, 10, 50),
-        manifests=100,
-        images=20,
-        pushed_images=5,
+        tags=(120,),
+        repositories=(50,),
+        referrers=(1, 10),
+        manifests=30,
+        images=10,
+        pushed_images=4,
         flood=10,
-        flood_seconds=0.3,
+        flood_seconds=0.2,
+        restart=False,
     ),
     "full": FULL,
     "huge": evolve(FULL, tags=(10_000, 100_000, 500_000), repositories=(2_000, 10_000, 100_000)),

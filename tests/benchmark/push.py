@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import socket
 import sys
 import threading
@@ -41,7 +40,7 @@ class Pusher:
         if isinstance(body, Path):
             with body.open("rb") as file:
                 self._sock.sendfile(file)
-        return self.finish(f"{method} {path}")
+        return self.finish(f"{method} {path:.200}")
 
     def begin(
         self, method: str, path: str, length: int, content_type: str = "", body: Any = b""
@@ -113,6 +112,12 @@ class Pusher:
         """Close the connection."""
         self._sock.close()
 
+    def __enter__(self) -> Pusher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def len_of(body: bytes | Path) -> int:
     """The length of a body."""
@@ -135,18 +140,21 @@ def run_lanes(job: dict[str, Any]) -> dict[str, Any]:
     commits: list[float] = []
 
     def lane(groups: list[Any]) -> None:
-        pusher = Pusher(job["port"])
+        with Pusher(job["port"]) as pusher:
+            push(pusher, groups)
+        commits.extend(pusher.commits)
+
+    def push(pusher: Pusher, groups: list[Any]) -> None:
         for group in groups:
             began = time.perf_counter()
             for each in group:
-                body = Path(each["path"]) if "path" in each else each["text"].encode()
                 if "reference" in each:
-                    pusher.manifest(each["repository"], each["reference"], body)
+                    text = each["text"].encode()
+                    pusher.manifest(each["repository"], each["reference"], text)
                 else:
+                    body = Path(each["path"]) if "path" in each else each["text"].encode()
                     pusher.blob(each["repository"], body, each["digest"])
             latencies.append(time.perf_counter() - began)
-        commits.extend(pusher.commits)
-        pusher.close()
 
     began = time.perf_counter()
     with ThreadPoolExecutor(len(job["lanes"])) as pool:
@@ -169,22 +177,21 @@ def run_flood(job: dict[str, Any]) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     for path in paths:
-        pusher = Pusher(job["port"])
-        try:
-            pusher.call("DELETE", path)
-        except RuntimeError:
-            # A peer that has moved the session on; what is left goes with the directory.
-            pass
-        pusher.close()
+        with Pusher(job["port"]) as pusher:
+            try:
+                pusher.call("DELETE", path)
+            except RuntimeError:
+                # A peer that has moved the session on; what is left goes with the directory.
+                pass
     return {}
 
 
 def main() -> None:
     """Run the job."""
     job = json.load(sys.stdin)
+    used = time.process_time()
     found = run_flood(job) if "size" in job else run_lanes(job)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({**found, "client": usage.ru_utime + usage.ru_stime}))
+    print(json.dumps({**found, "client": time.process_time() - used}))
 
 
 if __name__ == "__main__":

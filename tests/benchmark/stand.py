@@ -9,9 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +68,19 @@ class Stand:
     scale: Scale
     tls: Any
     _servers: dict[tuple[int, str, bool], Server] = field(factory=dict)
+    _failed: set[str] = field(factory=set)
 
     def server(self, side: int, store: str, secure: bool = False) -> Server:
         """A running server that is filled."""
+        if store in self._failed:
+            raise RuntimeError(f"{store} could not be filled")
         if (side, store, secure) not in self._servers:
             if secure:
                 self._start(side, store, True, self.server(side, store).root)
             else:
+                self._failed.add(store)
                 self._fill(store)
+                self._failed.remove(store)
         return self._servers[side, store, secure]
 
     def fresh(self, side: int, settings: dict[str, Any]) -> Server:
@@ -107,7 +111,7 @@ class Stand:
         return server
 
     def _fill(self, store: str) -> None:
-        """Fill the servers of every side, and start them again, so that they are alike."""
+        """Fill the servers of every side."""
         first: Path | None = None
         for number, side in enumerate(self.sides):
             began = time.perf_counter()
@@ -119,21 +123,22 @@ class Stand:
                 self._start(number, store, False, None)
             else:
                 server = self._start(number, store, False, None)
-                with filling(server, self.content) as fill:
-                    fill.store(store, self.scale, MANY if side.own else 1)
-                server.stop()
-                server.start()
+                filling = Filling(server.port, self.content)
+                filling.store(store, self.scale, MANY if side.own else 1)
+                if self.scale.restart:
+                    server.stop()
+                    server.start()
                 first = first or server.root
             seconds = time.perf_counter() - began
             print(f"{store} of {side.name}: filled in {seconds:.0f} s", file=sys.stderr, flush=True)
         subprocess.run(["sync"], check=True)
 
 
-@define
+@frozen
 class Filling:
-    """Fills a server over several connections."""
+    """Fills a server, each step over connections of its own, which nobody closes for idleness."""
 
-    pushers: list[Pusher]
+    port: int
     content: Content
 
     def store(self, store: str, scale: Scale, many: int) -> None:
@@ -149,32 +154,34 @@ class Filling:
             self.catalog(int(store.partition("-")[2]))
 
     def lanes(self, count: int, work: Callable[[Pusher, int], None]) -> None:
-        """Do something for each number, over every connection."""
+        """Do something for each number, over several connections."""
 
         def lane(first: int) -> None:
-            for number in range(first, count, WRITERS):
-                work(self.pushers[first], number)
+            with Pusher(self.port) as pusher:
+                for number in range(first, count, WRITERS):
+                    work(pusher, number)
 
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(lane, range(WRITERS)))
 
-    def config(self, repository: str) -> None:
-        """The configuration that most manifests have."""
-        self.pushers[0].blob(repository, self.content.config, digest_of(self.content.config))
+    def one(self, repository: str, reference: str) -> None:
+        """A repository with the configuration that most manifests have, and the manifest."""
+        with Pusher(self.port) as pusher:
+            pusher.blob(repository, self.content.config, digest_of(self.content.config))
+            pusher.manifest(repository, reference, self.content.manifest)
 
     def app(self) -> None:
         """The repository that is pulled from, and one that is pushed to."""
-        for name, path in self.content.files.items():
-            self.pushers[0].blob(APP, path, self.content.digests[name])
+        with Pusher(self.port) as pusher:
+            for name, path in self.content.files.items():
+                pusher.blob(APP, path, self.content.digests[name])
         for repository in (APP, PUSHED):
-            self.config(repository)
-            self.pushers[0].manifest(repository, "latest", self.content.manifest)
+            self.one(repository, "latest")
 
     def tags(self, count: int, many: int) -> None:
         """A repository of many tags."""
         repository = tags_of(count)
-        self.config(repository)
-        self.pushers[0].manifest(repository, self.content.digest, self.content.manifest)
+        self.one(repository, self.content.digest)
 
         def some(pusher: Pusher, number: int) -> None:
             if many == 1:
@@ -199,7 +206,7 @@ class Filling:
 
     def referrers(self, scale: Scale) -> None:
         """A repository of many manifests, some of which refer to the same subjects."""
-        self.config(REFERRERS)
+        self.one(REFERRERS, "latest")
         subjects = [subject_of(count) for count in scale.referrers for _ in range(count)]
 
         def one(pusher: Pusher, number: int) -> None:
@@ -214,8 +221,7 @@ class Filling:
     def catalog(self, count: int) -> None:
         """Many repositories, each with one tag."""
         config = digest_of(self.content.config)
-        self.config(APP)
-        self.pushers[0].manifest(APP, "latest", self.content.manifest)
+        self.one(APP, "latest")
 
         def one(pusher: Pusher, number: int) -> None:
             name = repository_name(number)
@@ -228,14 +234,3 @@ class Filling:
 def subject_of(count: int) -> str:
     """The subject with so many referrers, before it is hashed."""
     return f"subject {count}"
-
-
-@contextmanager
-def filling(server: Server, content: Content) -> Iterator[Filling]:
-    """Connections to fill a server."""
-    pushers = [Pusher(server.port) for _ in range(WRITERS)]
-    try:
-        yield Filling(pushers, content)
-    finally:
-        for pusher in pushers:
-            pusher.close()

@@ -78,9 +78,9 @@ class Watchdog:
         now, spent = time.monotonic(), time.thread_time()
         if self._told and self._told == self._beaten:
             _log.warn(
-                "the reactor's thread turns again after {seconds} s",
+                "the reactor's thread turns again after at least {seconds} s",
                 event="unblocked",
-                seconds=round(now - self._beaten, 3),
+                seconds=round(now - self._beaten - self._interval, 3),
                 processor_seconds=round(spent - self._spent, 3),
             )
         self._beaten, self._spent = now, spent
@@ -134,7 +134,7 @@ class Watchdog:
         _log.warn(
             "the reactor's thread has not turned for {seconds} s; nobody is served meanwhile",
             event="blocked",
-            seconds=round(now - beaten, 3),
+            seconds=round(now - beaten - self._interval, 3),
             untold=untold,
             stack="".join(stack.format()),
         )

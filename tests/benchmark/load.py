@@ -46,12 +46,13 @@ class Load:
 
 @define
 class Result:
-    """Answers, seconds, processor seconds of the client, latencies in microseconds."""
+    """Answers, seconds, processor seconds of the client, latencies in microseconds; TLS's suite."""
 
     answers: int = 0
     seconds: float = 0.0
     client: float = 0.0
     latencies: list[int] = field(factory=list)
+    suite: str = ""
 
 
 @define(eq=False)
@@ -188,6 +189,8 @@ def run(load: Load) -> Result:
             now = time.perf_counter()
             result.latencies.append(int((now - talk.began) * 1e6))
             more = now < stop and not (load.limit and len(result.latencies) >= load.limit)
+            if context is not None and not result.suite:
+                result.suite = "{1} {0}".format(*talk.sock.cipher())
             if load.reconnect or not more:
                 poll.unregister(number)
                 talk.sock.close()

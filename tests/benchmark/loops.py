@@ -181,4 +181,5 @@ def measured(found: Result, cpu: float, size: int, each: int) -> Measure:
         quantile(found.latencies, 0.5) / 1e6,
         quantile(found.latencies, 0.99) / 1e6,
         found.client / work,
+        found.suite,
     )

@@ -14,7 +14,7 @@ class Measure:
 
     ``value`` is what the workload's unit says; ``cpu`` and ``client`` are seconds of processor time
     for each piece of work, of the server and of the client; ``p50`` and ``p99`` are seconds;
-    ``more`` is what only some workloads have.
+    ``suite`` is that of TLS, and ``more`` what only some workloads have.
     """
 
     value: float
@@ -22,6 +22,7 @@ class Measure:
     p50: float = 0.0
     p99: float = 0.0
     client: float = 0.0
+    suite: str = ""
     more: dict[str, float] = field(factory=dict)
 
 

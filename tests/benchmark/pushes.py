@@ -80,7 +80,7 @@ class Pushes:
                 median(found["latencies"]),
                 quantile(found["latencies"], 0.99),
                 found["client"] / work,
-                {"commit": median(found["commits"])},
+                more={"commit": median(found["commits"])},
             )
 
         return Workload(f"push {lanes} x {size}", "MiB/s", run, per="GiB")
@@ -116,7 +116,7 @@ class Pushes:
                 median(found["latencies"]),
                 quantile(found["latencies"], 0.99),
                 found["client"] / count,
-                {"commit": median(found["commits"])},
+                more={"commit": median(found["commits"])},
             )
 
         return Workload(f"push small images, {lanes} pushers", "images/s", run, per="image")

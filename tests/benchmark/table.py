@@ -43,7 +43,7 @@ class Row:
         name = self.workload.name
         if self.failure:
             return [name, "failed", *[""] * (len(HEADS) - 2)]
-        marks = (" [odd]_" if self.remarks else "") + ("" if self.steady else " [unsteady]_")
+        marks = (" [odd]_" if self.notes() else "") + ("" if self.steady else " [unsteady]_")
         ours, *theirs = [self._range(each) for each in self.measures]
         return [
             name + marks,
@@ -61,7 +61,9 @@ class Row:
 
     def notes(self) -> list[str]:
         """What has to be said beside the numbers."""
-        return [*self.remarks, *([self.failure] if self.failure else [])]
+        suites = [found[-1].suite for found in self.measures if found]
+        differ = ["suites of TLS: " + ", ".join(suites)] if len(set(suites)) > 1 else []
+        return [*self.remarks, *differ, *([self.failure] if self.failure else [])]
 
     def _middle(self, side: int, value: Callable[[Measure], float]) -> float:
         return median(value(each) for each in self.measures[side])
@@ -102,7 +104,7 @@ def render(facts: dict[str, Any], rows: list[Row]) -> str:
     if any(not row.steady for row in rows):
         lines += [".. [unsteady] The base moved by more than twice between rounds: no result.", ""]
     odd = [f"{row.workload.name}: {note}" for row in rows for note in row.notes()]
-    if any(row.remarks for row in rows):
-        lines += [".. [odd] An answer was not what it should be; see below.", ""]
+    if odd:
+        lines += [".. [odd] The two did not do quite the same; see below.", ""]
     lines += [f"* {each}" for each in odd]
     return "\n".join(lines).rstrip() + "\n"

@@ -49,8 +49,8 @@ def machine() -> str:
 
 def file_system(directory: Path) -> str:
     """What everything is stored on."""
-    command = ["stat", "--file-system", "--format=%T", str(directory)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["df", "--output=fstype", str(directory)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
 def load_average() -> str:

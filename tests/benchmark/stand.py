@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
+from bulk import fill_tags
 from content import (
     APP,
     PUSHED,
@@ -32,8 +33,6 @@ from push import MANIFEST, Pusher
 from servers import Server
 
 WRITERS = 16
-MANY = 50
-"""Tags that one request of ours makes."""
 
 
 @frozen
@@ -123,10 +122,9 @@ class Stand:
                 self._start(number, store, False, None)
             else:
                 server = self._start(number, store, False, None)
-                filling = Filling(server.port, self.content)
-                filling.store(store, self.scale, MANY if side.own else 1)
+                Filling(server, self.content).store(store, self.scale)
                 if self.scale.restart:
-                    server.stop()
+                    server.stop(patience=300)
                     server.start()
                 first = first or server.root
             seconds = time.perf_counter() - began
@@ -138,15 +136,15 @@ class Stand:
 class Filling:
     """Fills a server, each step over connections of its own, which nobody closes for idleness."""
 
-    port: int
+    server: Server
     content: Content
 
-    def store(self, store: str, scale: Scale, many: int) -> None:
+    def store(self, store: str, scale: Scale) -> None:
         """Everything that a store holds."""
         if store == "main":
             self.app()
             for count in scale.tags:
-                self.tags(count, many)
+                self.tags(count)
             self.small(scale)
         elif store == "referrers":
             self.referrers(scale)
@@ -157,7 +155,7 @@ class Filling:
         """Do something for each number, over several connections."""
 
         def lane(first: int) -> None:
-            with Pusher(self.port) as pusher:
+            with Pusher(self.server.port) as pusher:
                 for number in range(first, count, WRITERS):
                     work(pusher, number)
 
@@ -166,32 +164,29 @@ class Filling:
 
     def one(self, repository: str, reference: str) -> None:
         """A repository with the configuration that most manifests have, and the manifest."""
-        with Pusher(self.port) as pusher:
+        with Pusher(self.server.port) as pusher:
             pusher.blob(repository, self.content.config, digest_of(self.content.config))
             pusher.manifest(repository, reference, self.content.manifest)
 
     def app(self) -> None:
         """The repository that is pulled from, and one that is pushed to."""
-        with Pusher(self.port) as pusher:
+        with Pusher(self.server.port) as pusher:
             for name, path in self.content.files.items():
                 pusher.blob(APP, path, self.content.digests[name])
         for repository in (APP, PUSHED):
             self.one(repository, "latest")
 
-    def tags(self, count: int, many: int) -> None:
+    def tags(self, count: int) -> None:
         """A repository of many tags."""
         repository = tags_of(count)
         self.one(repository, self.content.digest)
-
-        def some(pusher: Pusher, number: int) -> None:
-            if many == 1:
-                pusher.manifest(repository, tag_name(number), self.content.manifest)
-                return
-            numbers = range(number * many, min(count, (number + 1) * many))
-            query = "&".join(f"tag={tag_name(each)}" for each in numbers)
-            pusher.manifest(repository, f"{self.content.digest}?{query}", self.content.manifest)
-
-        self.lanes(-(-count // many), some)
+        tags = [tag_name(number) for number in range(count)]
+        if self.server.python == sys.executable and not self.server.binary:
+            config = digest_of(self.content.config)
+            fill_tags(self.server.root, repository, self.content.digest, config, tags)
+        else:
+            manifest = self.content.manifest
+            self.lanes(count, lambda pusher, n: pusher.manifest(repository, tags[n], manifest))
 
     def small(self, scale: Scale) -> None:
         """Small images."""

@@ -43,7 +43,7 @@ class Row:
         name = self.workload.name
         if self.failure:
             return [name, "failed", *[""] * (len(HEADS) - 2)]
-        marks = (" [odd]_" if self.notes() else "") + ("" if self.steady else " [unsteady]_")
+        marks = (" [note]_" if self.notes() else "") + ("" if self.steady else " [unsteady]_")
         ours, *theirs = [self._range(each) for each in self.measures]
         return [
             name + marks,
@@ -105,6 +105,6 @@ def render(facts: dict[str, Any], rows: list[Row]) -> str:
         lines += [".. [unsteady] The base moved by more than twice between rounds: no result.", ""]
     odd = [f"{row.workload.name}: {note}" for row in rows for note in row.notes()]
     if odd:
-        lines += [".. [odd] The two did not do quite the same; see below.", ""]
+        lines += [".. [note] The two did not do quite the same; see below.", ""]
     lines += [f"* {each}" for each in odd]
     return "\n".join(lines).rstrip() + "\n"

@@ -170,7 +170,7 @@ class Running:
                     return
             except OSError:
                 pass
-            time.sleep(0.02)
+            time.sleep(0.005)
         raise AssertionError(f"the registry does not answer:\n{self.log()}")
 
     def connect(self, timeout: float = 30) -> HTTPConnection:

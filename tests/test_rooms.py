@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "world": {"interfaces"},
     "plugins": {"interfaces"},
     "systemd": set(),
+    "watchdog": set(),
     "registry": COMMON,
     "metadata": COMMON,
     "storage": COMMON,

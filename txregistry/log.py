@@ -40,6 +40,9 @@ ACCESS = "txregistry.access"
 AT_ONCE = 4096
 """Bytes that go into a pipe in one piece: POSIX's PIPE_BUF on Linux."""
 
+TRACES = ("error.traceback", "stack")
+"""Fields of many lines."""
+
 _OWN = re.compile(
     r"log_|event$|request_id$|isError$|printed$|why$|system$|time$|message$|format$|failure$"
 )
@@ -220,13 +223,12 @@ def render_text(found: Mapping[str, Any]) -> str:
     rest = {
         name: value
         for name, value in found.items()
-        if name not in ("time", "level", "message", "source", "error.traceback")
+        if name not in ("time", "level", "message", "source", *TRACES)
         and str(value) not in found["message"]
     }
     line = f"{found['time']} {found['level']:5} {_safe(found['message'])}"
     line += "".join(f" {name}={_quoted(value)}" for name, value in rest.items())
-    trace = found.get("error.traceback")
-    if trace:
+    for trace in filter(None, map(found.get, TRACES)):
         line += "".join(f"\n    {_safe(part)}" for part in trace.rstrip().splitlines())
     return line
 

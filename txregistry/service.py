@@ -45,6 +45,7 @@ from .shared import KeyLocks
 from .storage.checked import checked
 from .systemd import Notifier
 from .tls import CurrentContext
+from .watchdog import Watchdog
 from .world import World
 
 CERTIFICATE_INTERVAL = 10.0
@@ -255,6 +256,7 @@ class RegistryService(Service):
     _watching: LoopingCall | None = None
     _starting: Deferred[None] | None = None
     failed: bool = False
+    _watchdog: Watchdog | None = None
 
     def privilegedStartService(self) -> None:
         """Take the port before privileges are given up; connections wait until we are ready."""
@@ -275,6 +277,8 @@ class RegistryService(Service):
         super().startService()
         if self.failed:
             return
+        self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog)
+        self._watchdog.start()
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -331,6 +335,8 @@ class RegistryService(Service):
             await self._listeners[0].stop()
             self.admin.abort()
         self.site.access.flush()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         _log.info("stopped")
 
     def stop_now(self) -> None:

@@ -1,8 +1,7 @@
 """Compare this registry with another one, side by side on this machine.
 
 ``python tests/benchmark --help`` tells the options. Both serve the same content from the same file
-system; rounds alternate between them; the table has medians, ranges, and the server's processor
-time for each request or GiB.
+system; rounds alternate between them.
 """
 
 from __future__ import annotations
@@ -11,11 +10,14 @@ import argparse
 import json
 import os
 import platform
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from attrs import asdict
@@ -24,158 +26,158 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import content
 from authority import Authority
-from servers import Ours, Peer, Server, find_peer
+from client import Client
+from felt import Felt
+from lists import lists
+from loops import Loops
+from measure import Measure, Odd, Workload
+from options import parse, sides
+from pushes import Pushes
+from servers import Server
+from stand import Stand
 from table import Row, render
-from workloads import Measure, Suite, Workload
-
-
-def parse() -> argparse.Namespace:
-    """The options."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", default="docker-registry", help="the other registry's binary")
-    parser.add_argument("--no-peer", action="store_true", help="measure this registry alone")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each workload")
-    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of a closed loop")
-    parser.add_argument("--short", action="store_true", help="little content, for a quick look")
-    parser.add_argument("--only", default="", help="workloads whose name holds this text")
-    parser.add_argument("--workers", default="auto", help="worker processes of this registry")
-    parser.add_argument("--directory", type=Path, help="where content and storage are kept")
-    parser.add_argument("--json", type=Path, help="where to write the measurements")
-    parser.add_argument("--table", type=Path, help="where to write the table")
-    return parser.parse_args()
-
-
-def install_peer(name: str) -> str:
-    """The peer's path; Debian's package is installed where that is possible."""
-    found = find_peer(name)
-    if found is None and name == "docker-registry" and os.geteuid() == 0:
-        subprocess.run(
-            ["apt-get", "install", "-y", "-q", "--no-install-recommends", name],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-        found = find_peer(name)
-    if found is None:
-        sys.exit(f"there is no {name} here; name a registry's binary with --peer")
-    return found
 
 
 def machine() -> str:
     """The machine, in a line."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return f"{os.cpu_count()} x {model}, Linux {platform.release()}"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    model = models[0] if models else platform.machine()
+    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, Linux {platform.release()}"
 
 
-def fill(server: Server, made: content.Content, scale: content.Scale) -> None:
-    """Put the content into a server."""
-    server.start()
-    content.push_app(server, made)
-    if isinstance(server, Ours):
-        content.fill_ours(server, made, scale)
-        content.fill_referrers(server, made, scale.referrers)
-    else:
-        content.fill_tree(server, made, scale)
+def file_system(directory: Path) -> str:
+    """What everything is stored on."""
+    command = ["df", "--output=fstype", str(directory)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
-def measure(
-    workload: Workload, servers: list[tuple[Server, Server | None]], rounds: int
-) -> list[list[Measure]]:
-    """The rounds of each server, alternating."""
-    found: list[list[Measure]] = [[] for _ in servers]
-    for _ in range(rounds):
-        for number, (plain, secure) in enumerate(servers):
-            server = secure if workload.secure else plain
-            assert server is not None
-            found[number].append(workload.run(server))
-    return found
+def load_average() -> str:
+    """The load average of the last minutes."""
+    return ", ".join(f"{each:.1f}" for each in os.getloadavg())
+
+
+def check(workload: Workload, servers: list[Server]) -> list[str]:
+    """Look whether the answers are right; what is odd about a peer's.
+
+    :raises Odd: ours are not.
+    """
+    odd: list[str] = []
+    for number, server in enumerate(servers):
+        try:
+            if workload.check is not None:
+                workload.check(server)
+        except Odd as error:
+            if number == 0:
+                raise
+            odd.append(f"the peer: {error}")
+    return odd
+
+
+def measure(workload: Workload, stand: Stand, rounds: int) -> Row:
+    """The rounds of each side, alternating."""
+    numbers = [0] if workload.peerless else range(len(stand.sides))
+    found: list[list[Measure]] = [[] for _ in numbers]
+    row = Row(workload, found)
+    try:
+        servers = [stand.server(each, workload.store, workload.secure) for each in numbers]
+        row.remarks = check(workload, servers)
+        for _ in range(rounds):
+            for server, measures in zip(servers, found, strict=True):
+                measures.append(workload.run(server))
+    except (Odd, RuntimeError, OSError, subprocess.SubprocessError) as error:
+        row.failure = f"{type(error).__name__}: {error}"
+    return row
+
+
+def every_workload(
+    options: argparse.Namespace, stand: Stand, client: Client, directory: Path
+) -> list[Workload]:
+    """The workloads that were asked for."""
+    loops = Loops(client, stand.content, stand.scale, options.seconds)
+    pushes = Pushes(client, stand.content, stand.scale, directory)
+    found = [*loops.manifests(), *loops.blobs(), *loops.small(), *pushes.all(), *lists(loops)]
+    found += Felt(loops, pushes, stand, options.workers).all()
+    wanted = [each for each in found if not options.only or _named(each, options.only)]
+    if not wanted:
+        sys.exit("no workload has such a name")
+    return wanted
+
+
+def _named(workload: Workload, texts: list[str]) -> bool:
+    return any(text in workload.name for text in texts)
+
+
+def run(options: argparse.Namespace, directory: Path) -> int:
+    """Run the workloads and print the table; the exit code."""
+    scale = content.SCALES[options.scale]
+    client = Client(directory, options.discard)
+    compiled = not options.python_client and client.compile()
+    made = content.make(directory / "content", scale)
+    pair = Authority(directory / "authority").issue("localhost")
+    stand = Stand(directory, sides(options), made, scale, pair)
+    workloads = every_workload(options, stand, client, directory / "content")
+    before = load_average()
+    rows: list[Row] = []
+    versions: list[str] = []
+    try:
+        for workload in workloads:
+            rows.append(measure(workload, stand, options.rounds))
+            print(rows[-1].text(), file=sys.stderr, flush=True)
+        versions = stand.versions()
+    finally:
+        stand.stop()
+    facts = {
+        "command": shlex.join(["python", "tests/benchmark", *sys.argv[1:]]),
+        "ours": versions[0],
+        "peer": versions[1] if len(versions) > 1 else "none",
+        "machine": machine(),
+        "file system": file_system(directory),
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "load average": f"{before} before, {load_average()} after",
+        "rounds": str(options.rounds),
+        "client": "C; Python for TLS" if compiled else "Python",
+    }
+    write(options, facts, rows)
+    return 1 if any(row.failure for row in rows) else 0
+
+
+def write(options: argparse.Namespace, facts: dict[str, str], rows: list[Row]) -> None:
+    """Print the table, and write what was asked for."""
+    text = render(facts, rows)
+    print(text)
+    if options.table:
+        options.table.write_text(text)
+    if options.json:
+        document: dict[str, Any] = {"facts": facts, "workloads": {}}
+        for row in rows:
+            document["workloads"][row.workload.name] = {
+                "unit": row.workload.unit,
+                "steady": row.steady,
+                "notes": row.notes(),
+                "rounds": [[asdict(each) for each in found] for found in row.measures],
+            }
+        options.json.write_text(json.dumps(document, indent=1))
 
 
 def main() -> None:
-    """Run the workloads and print the table."""
+    """The command."""
     options = parse()
-    scale = content.SHORT if options.short else content.FULL
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
-        directory = options.directory or Path(scratch)
-        made = content.make(directory / "content", scale)
-        pair = Authority(directory / "authority").issue("localhost")
-        ours: dict[str, Any] = {"catalog": {"maxentries": 200_000}}
-        if options.workers != "1":
-            ours["workers"] = options.workers
-        kinds: list[Any] = [
-            lambda **more: Ours("txregistry", directory / "ours", ours, **more),
-        ]
-        if not options.no_peer:
-            binary = install_peer(options.peer)
-            more_entries = {"catalog": {"maxentries": 200_000}}
-            kinds.append(
-                lambda **more: Peer("peer", directory / "peer", more_entries, binary=binary, **more)
-            )
-        servers: list[tuple[Server, Server | None]] = []
-        suite = Suite(made, scale, options.seconds, directory / "content")
-        wanted = [each for each in suite.all() if options.only in each.name]
-        secure = any(each.secure for each in wanted)
-        rows: list[Row] = []
-        try:
-            for kind in kinds:
-                plain = kind()
-                servers.append((plain, None))
-                fill(plain, made, scale)
-            for number, kind in enumerate(kinds):
-                # Again, to measure the start and the memory of a server that has just begun.
-                plain = servers[number][0]
-                plain.stop()
-                plain.start()
-                print(
-                    f"{plain.version()}: ready after {plain.started:.2f} s, "
-                    f"{plain.memory() / 2**20:.0f} MiB",
-                    file=sys.stderr,
-                )
-                if secure:
-                    encrypted = kind(tls=pair)
-                    servers[number] = (plain, encrypted)
-                    encrypted.start()
-            for workload in wanted:
-                using = servers[:1] if workload.peerless else servers
-                measures = measure(workload, using, options.rounds)
-                row = Row(workload.name, workload.unit, workload.less, measures)
-                rows.append(row)
-                print(row.text(), file=sys.stderr, flush=True)
-        finally:
-            for pair_of_servers in servers:
-                for server in pair_of_servers:
-                    if server is not None:
-                        server.stop()
-        facts = {
-            "machine": machine(),
-            "versions": [plain.version() for plain, _ in servers],
-            "start": [plain.started for plain, _ in servers],
-            "rounds": options.rounds,
-            "load": os.getloadavg()[0],
-        }
-        if options.json:
-            document = {
-                **facts,
-                "workloads": {
-                    row.name: [[asdict(each) for each in found] for found in row.measures]
-                    for row in rows
-                },
-            }
-            options.json.write_text(json.dumps(document, indent=1))
-        text = render(facts, rows)
-        print(text)
-        if options.table:
-            options.table.write_text(text)
+    # So that servers are stopped.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(f"signal {number}"))
+    if options.directory:
+        options.directory.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="benchmark-", dir=options.directory))
+    try:
+        code = run(options, scratch)
+    finally:
+        if options.keep:
+            print(f"everything is in {scratch}", file=sys.stderr)
+        else:
+            shutil.rmtree(scratch)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
     main()
-
-__all__ = ["median"]

@@ -76,6 +76,11 @@ class Log:
     )
     fields: Mapping[str, Any] = option("Fields added to each record.", factory=dict)
     accesslog: AccessLog = option("The log of requests.", factory=AccessLog)
+    watchdog: Duration = option(
+        "How long the reactor's thread may be busy with one thing before what it is doing is "
+        "logged; 0 looks at nothing.",
+        default=Duration(0.1),
+    )
 
 
 @frozen

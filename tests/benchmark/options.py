@@ -41,7 +41,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--no-peer", action="store_true", help="measure this registry alone")
     add("--ours-config", type=Path, help="YAML that goes over our configuration")
-    add("--workers", help="worker processes of ours: a number, or auto")
+    add(
+        "--workers",
+        default="auto",
+        help="worker processes of ours: a number, or auto (default: %(default)s)",
+    )
     add("--scale", choices=sorted(SCALES), default="full", help="how much content there is")
     add("--rounds", type=int, default=5, help="rounds of each workload (default: %(default)s)")
     add("--seconds", type=float, default=1.0, help="of a round of a closed loop")

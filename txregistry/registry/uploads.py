@@ -32,8 +32,8 @@ from ..model.errors import BlobTooLarge, UploadOutOfOrder, UploadUnknown
 from ..model.names import RepositoryName
 from .layout import upload_hint
 
-PIECE = 1024 * 1024
-"""Bytes handed to storage and hashing at a time; also what one upload may keep in memory."""
+PIECE = 2 * 1024 * 1024
+"""Bytes handed to storage and hashing at a time."""
 
 INLINE = 32 * 1024
 """Pieces up to this many bytes are hashed in place: cheaper than a change of threads."""

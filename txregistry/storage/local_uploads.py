@@ -20,7 +20,7 @@ from attrs import frozen
 
 from ..interfaces import OffsetMismatch, UploadMissing
 from .directories import Directories
-from .durable import ABSENT, copy_all, disk_errors, write_all
+from .durable import ABSENT, copy_all, disk_errors, start_writeback, write_all
 from .files import open_file
 from .staging import Staging, lock
 
@@ -59,6 +59,7 @@ class LocalUploads:
                     os.replace(copy, path)
             else:
                 _extend(descriptor, data, offset)
+                start_writeback(descriptor, offset, offset + len(data))
         return offset + len(data)
 
     def open(self, token: str) -> tuple[int, int]:

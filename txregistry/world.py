@@ -1,7 +1,8 @@
 """What plugins and rooms use of the process: the reactor, bounded thread pools, a directory.
 
 Storage calls and processor-bound calls have a pool each, so that a hung disk stops neither name
-resolution (the reactor's own pool) nor hashing. May import the interfaces, the pool of threads and Twisted.
+resolution (the reactor's own pool) nor hashing. May import the interfaces, the pool of threads and
+Twisted.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ..interfaces import IReader
 from .deadline import Deadline
 from .shares import LEAST, Shares
 
-GATHERING = 0.02
+GATHERING = 0.2
 """Seconds that what has arrived waits for more, so that pieces are large where clients are fast."""
 
 

@@ -23,7 +23,7 @@ ABSENT = frozenset(
 )
 """Errors that say that there is no such file, or something else than a file."""
 
-WRITEBACK = 8 * 1024 * 1024
+WRITEBACK = 1024 * 1024
 """Bytes of a growing file after which the kernel is asked to begin writing them to the disk."""
 
 SYNC_FILE_RANGE_WRITE = 2

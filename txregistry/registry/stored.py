@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, frozen
 from zope.interface import implementer
 
+from ..finishing import deferred
 from ..interfaces import (
     Blob,
     BlobRecord,
@@ -184,8 +185,9 @@ class StoredRegistry:
             [layout.link(layout.layer_link(upload.repository, digest), digest)],
             [self._event(EventAction.PUSH, upload.repository, digest, OCTET_STREAM, size)],
         )
+        removing = deferred(self.core.uploads.completed(upload))
         await self.core.tree.apply(pending)
-        await self.core.uploads.completed(upload)
+        await removing
         return Descriptor(OCTET_STREAM, digest, size)
 
     async def cancel_upload(self, repository: RepositoryName, upload: str) -> None:

@@ -1,7 +1,8 @@
 """What plugins and rooms use of the process: the reactor, bounded thread pools, a directory.
 
 Storage calls and processor-bound calls have a pool each, so that a hung disk stops neither name
-resolution (the reactor's own pool) nor hashing. May import the interfaces and Twisted.
+resolution (the reactor's own pool) nor hashing. May import the interfaces, the pool of threads and
+Twisted.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from .interfaces import IWorld
+from .threads import Pool
 
 T = TypeVar("T")
 
@@ -35,17 +35,13 @@ class World:
     state_directory: Path
     storage_threads: int = 16
     compute_threads: int = 2
-    _storage: ThreadPool = field(init=False)
-    _compute: ThreadPool = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._storage = ThreadPool(0, self.storage_threads, name="storage")
-        self._compute = ThreadPool(0, self.compute_threads, name="compute")
+    _storage: Pool = field(init=False)
+    _compute: Pool = field(init=False)
 
     def start(self) -> None:
-        """Start the pools; their threads come with the first calls."""
-        self._storage.start()
-        self._compute.start()
+        """Make the pools; their threads come with the first calls."""
+        self._storage = Pool(self.reactor, "storage", self.storage_threads)
+        self._compute = Pool(self.reactor, "compute", self.compute_threads)
 
     def stop(self) -> None:
         """Wait for the calls that run and end the threads."""
@@ -54,11 +50,11 @@ class World:
 
     def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """See :class:`~txregistry.interfaces.IWorld`."""
-        return deferToThreadPool(self.reactor, self._storage, function, *arguments)
+        return self._storage.run(function, *arguments)
 
     def compute(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """See :class:`~txregistry.interfaces.IWorld`."""
-        return deferToThreadPool(self.reactor, self._compute, function, *arguments)
+        return self._compute.run(function, *arguments)
 
 
 @implementer(IWorld)

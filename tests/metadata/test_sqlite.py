@@ -6,18 +6,25 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 
+from txregistry.interfaces import BlobRecord, TreeChange, UploadRecord
 from txregistry.metadata import queries
 from txregistry.metadata.schema import MIGRATIONS, migrate
 from txregistry.metadata.sqlite import SqliteMetadata
+from txregistry.metadata.writer import Writer
 from txregistry.model.digests import Digest
 from txregistry.model.names import RepositoryName
 from txregistry.world import StillWorld
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -120,6 +127,55 @@ def test_several_processes_make_a_database(tmp_path: Path) -> None:
         assert process.returncode == 0
     with database(path) as connection:
         assert connection.execute("SELECT count(*) FROM repository").fetchone() == (4,)
+
+
+@pytest_twisted.ensureDeferred
+async def test_only_what_must_survive_the_machine_is_synced(metadata: SqliteMetadata) -> None:
+    await metadata.start()
+    writing = metadata._writer
+    assert writing is not None
+
+    def mode() -> int:
+        found: int = writing.connection.execute("PRAGMA synchronous").fetchone()[0]
+        return found
+
+    name, digest = RepositoryName("a"), Digest(f"sha256:{'0' * 64}")
+    record = UploadRecord("0" * 32, name, "token", "sha256", 0.0, 0.0, "")
+    await metadata.start_upload(record, 0)
+    assert mode() == 1
+    pending = await metadata.link_blob(
+        name, BlobRecord(digest, 1), None, record.id, [TreeChange("key", b"1")], []
+    )
+    assert mode() == 2
+    await metadata.settled([change.id for change in pending])
+    assert mode() == 1
+    await metadata.end_upload(record.id)
+    assert mode() == 2
+    await metadata.stop()
+
+
+@pytest.mark.parametrize("durable", [(True, False), (False, True), (False, False)])
+def test_transactions_that_share_a_commit(durable: tuple[bool, bool]) -> None:
+    """One that has to survive the machine makes all of them do so."""
+    begun: list[tuple[Any, ...]] = []
+    running: list[Deferred[Any]] = []
+
+    class Held(StillWorld):
+        """Every call waits."""
+
+        def in_thread(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+            begun.append(arguments)
+            running.append(Deferred())
+            return running[-1]
+
+    writer = Writer(sqlite3.connect(":memory:"), Held(reactor, Path()), lambda: None)
+    for each in (True, *durable):
+        writer.run(lambda connection: None, False, each)
+    running[0].callback([None])
+    assert [(len(jobs), synchronous) for _, jobs, synchronous in begun] == [
+        (1, "FULL"),
+        (2, "FULL" if any(durable) else "NORMAL"),
+    ]
 
 
 HOT = {

@@ -19,6 +19,7 @@ from txregistry.interfaces import (
     ILifecycle,
     ILocalFile,
     ILocating,
+    IShownAppend,
     IStorageDriver,
     ObjectMissing,
     StorageError,
@@ -31,7 +32,7 @@ from txregistry.storage.memory import MemoryDriver
 from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
 
-CAPABILITIES = [ILocalFile, IDeferredSync, ILocating, IHealth, ILifecycle]
+CAPABILITIES = [ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle]
 
 
 @define

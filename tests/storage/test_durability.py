@@ -18,7 +18,7 @@ from attrs import frozen
 from tools import missing, require_tool
 
 from txregistry.interfaces import IWorld, ObjectMissing, StorageUnavailable, UploadMissing
-from txregistry.storage import directories
+from txregistry.storage import directories, durable
 from txregistry.storage.filesystem import FilesystemDriver
 from txregistry.testing.contracts.storage import all_keys, uploaded
 from txregistry.world import StillWorld
@@ -224,6 +224,26 @@ async def test_a_directory_made_by_others_is_synced_before_use(
     await driver.put("a/b/key", b"2")
     await driver.put("a/b/other", b"2")
     assert synced == ["a/b", "a/b"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upload_is_written_to_the_disk_while_it_grows(
+    tmp_path: Path, world: IWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    if durable._sync_file_range is None:
+        pytest.skip("the system cannot be asked for it")
+    monkeypatch.setattr(
+        durable, "_sync_file_range", lambda _, start, count, flags: asked.append((start, count))
+    )
+    driver = FilesystemDriver(tmp_path / "root", world)
+    await driver.start()
+    token, held, unit = await driver.begin("hint"), 0, durable.WRITEBACK
+    for size in (unit - 1, 1, 5, 2 * unit, unit // 2):
+        held = await driver.append(token, held, b"x" * size)
+    assert asked == [(0, unit), (unit, 2 * unit)]
+    monkeypatch.setattr(durable, "_sync_file_range", None)
+    assert await driver.append(token, held, b"x" * unit) == held + unit
 
 
 # --- errors of syncs -------------------------------------------------------------------------

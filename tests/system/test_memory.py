@@ -133,6 +133,29 @@ def test_four_pushes_at_once(registry: Running, digests: list[str], chunked: boo
     assert watch.growth <= GROWTH
 
 
+def test_a_hundred_pushes_at_once(registry: Running) -> None:
+    """What they need together has a bound."""
+    data = os.urandom(6 * PIECE)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    statuses: list[int] = []
+
+    def one() -> None:
+        client = Client(registry)
+        location = client.start("many").location
+        client.call("PATCH", location, data)
+        statuses.append(client.call("PUT", location, b"", digest=digest).status)
+        client.close()
+
+    with Watch(registry) as watch:
+        threads = [threading.Thread(target=one) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert statuses == [201] * 100
+    assert watch.growth <= 160 * 1024**2
+
+
 def test_four_pulls_at_once(registry: Running, digests: list[str]) -> None:
     found: list[str] = []
 

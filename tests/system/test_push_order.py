@@ -13,7 +13,10 @@ from running import Running, running
 from tools import missing, require_tool
 from wire import Client, digest_of
 
-CALLS = "fdatasync,fsync,link,linkat,rename,renameat,renameat2,write,writev,send,sendto,sendmsg"
+CALLS = (
+    "?sync_file_range,?sync_file_range2,fdatasync,fsync,link,linkat,rename,renameat,renameat2,"
+    "write,writev,send,sendto,sendmsg"
+)
 
 
 class Trace:
@@ -60,6 +63,12 @@ def position(calls: list[str], *parts: str, start: int = 0) -> int:
     raise AssertionError(f"no call with {parts} in:\n" + "\n".join(calls))
 
 
+def syncs(calls: list[str]) -> list[str]:
+    """Syncs of the database and of uploads; links are settled in the background."""
+    mine = [call for call in calls if "metadata.sqlite3" in call or "txregistry/uploads" in call]
+    return [call for call in mine if call.startswith(("fdatasync", "fsync"))]
+
+
 def test_order_of_a_push(tmp_path: Path) -> None:
     """File synced, named, directory synced; then the database; then the answer."""
     with running(tmp_path) as registry:
@@ -96,4 +105,34 @@ def test_order_of_a_push(tmp_path: Path) -> None:
         linked = position(calls, "_manifests/tags/latest/current/link", start=committed)
         answered = position(calls, "201 Created")
         assert synced < published < directory < committed < linked < answered
+        client.close()
+
+
+def test_beginning_a_session_waits_for_no_disk(tmp_path: Path) -> None:
+    """Neither its file nor its row has to survive the machine before it holds a blob."""
+    with running(tmp_path) as registry:
+        client = Client(registry)
+        client.pushed("warm", "up")
+        client.call("POST", "/v2/warm/blobs/uploads/")
+        trace = Trace(registry, tmp_path / "start.trace")
+        for _ in range(10):
+            client.start("name")
+        calls = trace.stop()
+        assert len([call for call in calls if "202 Accepted" in call]) == 10
+        assert syncs(calls) == []
+        client.close()
+
+
+def test_a_large_blob_goes_to_the_disk_while_it_arrives(tmp_path: Path) -> None:
+    with running(tmp_path) as registry:
+        client = Client(registry)
+        client.pushed("warm", "up")
+        location = client.start("name").location
+        trace = Trace(registry, tmp_path / "large.trace")
+        blob = os.urandom(8 * 1024**2)
+        assert client.call("PATCH", location, blob).status == 202
+        calls = trace.stop()
+        begun = position(calls, "sync_file_range", "txregistry/uploads/")
+        assert begun < position(calls, "202 Accepted")
+        assert syncs(calls) == []
         client.close()

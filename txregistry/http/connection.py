@@ -31,7 +31,7 @@ from .heads import BadHead, Head, check_unfinished, read_head
 from .limits import DISCARDED, LINGER, PIPELINED, Limits
 from .plain import refusal
 from .request import peer_name
-from .transport import DirectTransport
+from .transport import DirectTransport, expect
 
 if TYPE_CHECKING:
     from .request import RegistryRequest
@@ -162,6 +162,8 @@ class Connection(Protocol):
         self._chunks = ChunkReader() if head.length is None else None
         body = RequestBody(
             head.length,
+            self.site.shares,
+            self.site.reactor,
             self._body_demand,
             (self._send_continue if head.expects else _nothing),
             self._body_abandoned,
@@ -179,6 +181,7 @@ class Connection(Protocol):
             self._stage = Stage.BODY
             self._window_start = 0
             self._deadline.set(self._limits.body_grace)
+            expect(self.transport, body.share)
         request.begin(head, body)
         if self._stage is Stage.BODY and self._buffer:
             data, self._buffer = self._buffer, b""
@@ -217,6 +220,7 @@ class Connection(Protocol):
         self._stage = Stage.ANSWERING
         self._deadline.set(None)
         self._buffer = rest
+        expect(self.transport, 0)
         body.finish()
         self._body_demand(True)
         if self._request is None:

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from attrs import frozen
 
-READ_AHEAD = 256 * 1024
-"""Bytes of a request body that wait in memory for the one who reads it."""
-
 PIPELINED = 16 * 1024
 """Bytes of later requests that wait while one is answered."""
 

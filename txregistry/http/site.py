@@ -27,6 +27,7 @@ from .plain import SAFE_HEADERS
 from .replay import Replay
 from .request import RegistryRequest
 from .sending import send
+from .shares import Shares
 from .transport import InThread
 
 
@@ -63,6 +64,7 @@ class RegistrySite(Site):
         self.access = access
         self.replay = replay
         self.sends_files = sends_files
+        self.shares = Shares()
         self._name = secrets.token_hex(4)
         self._numbers = count(secrets.randbits(31))
         self.draining = False

@@ -1,4 +1,4 @@
-"""A TCP transport that sends at once, and sends files without reading them.
+"""A TCP transport that sends at once, sends files without reading them, and receives in bulk.
 
 Twisted's own buffers every write and goes round its loop before the first byte leaves; here what
 the kernel takes at once costs one system call. A subclass of its server transport, attached through
@@ -24,6 +24,9 @@ QUANTUM = 1024 * 1024
 
 TURN = 2 * QUANTUM
 """Bytes that one connection sends before others have their turn."""
+
+RECEIVED = QUANTUM // 2
+"""Bytes of a large body that one system call receives; more than that costs more than it saves."""
 
 WARMED = 4 * 1024 * 1024
 """Bytes that are read from a slow disk at once, in a thread."""
@@ -196,6 +199,12 @@ class DirectTransport(tcp.Server):
 
         count = min(WARMED, job.left)
         job.in_thread(warm, job.descriptor, job.position, count).addBoth(go_on)
+
+
+def expect(transport: Any, size: int) -> None:
+    """Have up to so many bytes received at a time from now on, within bounds and where possible."""
+    if isinstance(transport, DirectTransport):
+        transport.bufferSize = max(tcp.Server.bufferSize, min(size, RECEIVED))
 
 
 def is_cold(descriptor: int, position: int) -> bool:

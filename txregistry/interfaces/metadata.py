@@ -106,7 +106,8 @@ class IMetadata(Interface):
 
     Each writing method is one transaction that is durable when its result arrives. It records the
     events given, and one pending row for each tree change, in that same transaction, and returns
-    the pending rows. Lists are in byte order.
+    the pending rows. Those of ``start_upload``, ``touch_upload`` and ``settled`` survive the
+    process at once, but the machine only with a later transaction. Lists are in byte order.
     """
 
     def start() -> Awaitable[None]:

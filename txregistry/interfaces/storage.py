@@ -5,7 +5,7 @@ May import the model, attrs, zope.interface and ``twisted.plugin``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -144,7 +144,7 @@ class IStorageDriver(Interface):
         :raises UploadMissing: no such upload.
         """
 
-    def publish(token: str, key: str) -> Awaitable[None]:
+    def publish(token: str, key: str, size: int | None = None) -> Awaitable[None]:
         """Make an upload the object ``key``: durable first, then visible, whole and at once.
 
         If an object of the same size is there already it stays; one of another size is replaced.
@@ -152,6 +152,9 @@ class IStorageDriver(Interface):
         crash. The upload can still be read by :meth:`held` until the caller abandons it, which it
         does when its own record of the object is durable.
 
+        :param size: bytes that the caller has verified, None for whatever is held. Nobody can add
+            bytes between the comparison and the publication.
+        :raises OffsetMismatch: the upload holds another number of bytes; nothing was published.
         :raises UploadMissing: no such upload, and no such object.
         """
 
@@ -164,6 +167,19 @@ class ILocalFile(Interface):
 
     def path(key: str) -> Path:
         """Where the object is, whether it exists or not."""
+
+
+class IShownAppend(Interface):
+    """Capability of a driver that writes in threads: the caller looks at the bytes there as well.
+
+    Hashing in the thread that has just written costs one change of threads instead of two, and
+    finds the bytes in the processor's cache.
+    """
+
+    def append_shown(
+        token: str, offset: int, data: bytes, show: Callable[[bytes], None]
+    ) -> Awaitable[int]:
+        """As ``append``; calls ``show`` with the data in a thread once they are added."""
 
 
 class IDeferredSync(Interface):

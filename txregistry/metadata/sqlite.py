@@ -82,7 +82,8 @@ class SqliteMetadata:
         self._revision = await self.world.in_thread(SharedNumber, beside)
         # A process that died may have committed a change and told nobody.
         self._revision.bump()
-        self._writer = Writer(writing, self.world, self._revision.bump)
+        synced = self.path is not None
+        self._writer = Writer(writing, self.world, self._revision.bump, synced)
 
     async def stop(self) -> None:
         writer, self._writer = self._writer, None
@@ -232,10 +233,15 @@ class SqliteMetadata:
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _write(self, job: Callable[[sqlite3.Connection], T], visible: bool = False) -> Deferred[T]:
+    def _write(
+        self,
+        job: Callable[[sqlite3.Connection], T],
+        visible: bool = False,
+        durable: bool = True,
+    ) -> Deferred[T]:
         if self._writer is None:
             raise StorageUnavailable("the database is closed")
-        return self._writer.run(job, visible)
+        return self._writer.run(job, visible, durable)
 
     async def _change(
         self,
@@ -317,22 +323,17 @@ class SqliteMetadata:
         )
 
     async def start_upload(self, record: UploadRecord, limit: int) -> None:
-        await self._write(lambda c: change.start_upload(c, record, limit))
+        await self._write(lambda c: change.start_upload(c, record, limit), durable=False)
 
     async def touch_upload(self, upload: str, written: float) -> None:
-        await self._execute("UPDATE upload SET written = ? WHERE id = ?", (written, upload))
+        statement = "UPDATE upload SET written = ? WHERE id = ?"
+        await self._write(lambda c: c.execute(statement, (written, upload)), durable=False)
 
     async def end_upload(self, upload: str) -> None:
-        await self._execute("DELETE FROM upload WHERE id = ?", (upload,))
+        await self._write(lambda c: c.execute("DELETE FROM upload WHERE id = ?", (upload,)))
 
     async def settled(self, ids: Sequence[int]) -> None:
-        await self._write(lambda c: change.settle(c, ids))
-
-    async def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        def job(connection: sqlite3.Connection) -> None:
-            connection.execute(statement, values)
-
-        await self._write(job)
+        await self._write(lambda c: change.settle(c, ids), durable=False)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Group commit: concurrent transactions share one sync of the disk.
 
 Jobs queue up while a batch is being committed; the next batch takes all that wait. Each job has a
-savepoint of its own, so that one that fails takes nothing with it.
+savepoint of its own, so that one that fails takes nothing with it. A batch of jobs that need not
+survive the machine is not synced at all; the next batch that is synced carries it along, so what
+survives is always the beginning of what happened.
 May import the interfaces and Twisted's Deferreds.
 """
 
@@ -31,6 +33,7 @@ class Queued:
     job: Job[Any]
     result: Deferred[Any]
     visible: bool
+    durable: bool
 
 
 def database_error(error: sqlite3.Error) -> Exception:
@@ -46,6 +49,7 @@ class Writer:
     """Runs jobs in batches, one batch at a time.
 
     :param connection: used by one thread at a time, in autocommit mode.
+    :param synced: whether the database is synced at all.
     :param changed: called when changes that readers can see are durable, before any result is
         given.
     """
@@ -53,22 +57,24 @@ class Writer:
     connection: sqlite3.Connection
     world: IWorld
     changed: Callable[[], None]
+    synced: bool = True
     _queue: deque[Queued] = field(factory=deque)
     _running: bool = False
     _idle: list[Deferred[None]] = field(factory=list)
     _closed: bool = False
 
-    def run(self, job: Job[T], visible: bool) -> Deferred[T]:
+    def run(self, job: Job[T], visible: bool, durable: bool = True) -> Deferred[T]:
         """Run a job in a transaction.
 
         :param visible: whether readers can see what it changes.
+        :param durable: whether it has to survive the machine, or the process only.
         :return: its result, when the transaction is durable. Cancelling it changes nothing.
         """
         result: Deferred[T] = Deferred(canceller=lambda _: None)
         if self._closed:
             result.errback(StorageUnavailable("the database is closed"))
             return result
-        self._queue.append(Queued(job, result, visible))
+        self._queue.append(Queued(job, result, visible, durable))
         if not self._running:
             self._next()
         return result
@@ -100,8 +106,10 @@ class Writer:
 
     async def _commit(self, batch: list[Queued]) -> None:
         jobs = [queued.job for queued in batch]
+        durable = any(queued.durable for queued in batch)
+        synchronous = ("FULL" if durable else "NORMAL") if self.synced else "OFF"
         try:
-            outcomes = await self.world.in_thread(_transact, self.connection, jobs)
+            outcomes = await self.world.in_thread(_transact, self.connection, jobs, synchronous)
         except Exception:
             outcomes = [Failure()] * len(jobs)
         if any(queued.visible for queued in batch):
@@ -111,10 +119,14 @@ class Writer:
                 queued.result.callback(outcome)
 
 
-def _transact(connection: sqlite3.Connection, jobs: list[Job[Any]]) -> list[Any]:
-    """Run jobs in one transaction; the outcome of a job that fails is a Failure."""
+def _transact(connection: sqlite3.Connection, jobs: list[Job[Any]], synchronous: str) -> list[Any]:
+    """Run jobs in one transaction; the outcome of a job that fails is a Failure.
+
+    :param synchronous: FULL to sync the journal at the end, NORMAL to keep its order only.
+    """
     outcomes: list[Any] = []
     try:
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:

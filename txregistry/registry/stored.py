@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, frozen
 from zope.interface import implementer
 
+from ..finishing import deferred
 from ..interfaces import (
     Blob,
     BlobRecord,
@@ -31,7 +32,6 @@ from ..model.descriptors import OCTET_STREAM, Descriptor
 from ..model.digests import Digest
 from ..model.errors import (
     BlobUnknown,
-    DigestInvalid,
     NameUnknown,
     TooManyRequests,
 )
@@ -171,18 +171,12 @@ class StoredRegistry:
             record = await uploads.find(repository, upload)
             if body is not None:
                 await uploads.append(record, offset, body)
-            actual, size = await uploads.digest(record, digest.algorithm)
-            if actual != digest:
-                await uploads.drop(record)
-                raise DigestInvalid(
-                    "the content that was sent has another digest; the upload session is gone",
-                    {"expected": digest, "actual": actual},
-                )
+            size = await uploads.verify(record, digest)
             return await self._become_blob(record, digest, size)
 
     async def _become_blob(self, upload: UploadRecord, digest: Digest, size: int) -> Descriptor:
         """Publish the bytes, link them in one transaction, write the tree, drop the session."""
-        await self.core.driver.publish(upload.token, layout.content(digest))
+        await self.core.uploads.publish(upload, layout.content(digest), size)
         pending = await self.core.metadata.link_blob(
             upload.repository,
             BlobRecord(digest, size),
@@ -191,8 +185,9 @@ class StoredRegistry:
             [layout.link(layout.layer_link(upload.repository, digest), digest)],
             [self._event(EventAction.PUSH, upload.repository, digest, OCTET_STREAM, size)],
         )
+        removing = deferred(self.core.uploads.completed(upload))
         await self.core.tree.apply(pending)
-        await self.core.uploads.completed(upload)
+        await removing
         return Descriptor(OCTET_STREAM, digest, size)
 
     async def cancel_upload(self, repository: RepositoryName, upload: str) -> None:

@@ -20,6 +20,7 @@ from ..finishing import deferred, ended
 from ..interfaces import (
     IMetadata,
     IReader,
+    IShownAppend,
     IStorageDriver,
     IWorld,
     OffsetMismatch,
@@ -28,12 +29,12 @@ from ..interfaces import (
     UploadRecord,
 )
 from ..model.digests import Digest, Hasher
-from ..model.errors import BlobTooLarge, UploadOutOfOrder, UploadUnknown
+from ..model.errors import BlobTooLarge, DigestInvalid, UploadOutOfOrder, UploadUnknown
 from ..model.names import RepositoryName
 from .layout import upload_hint
 
-PIECE = 1024 * 1024
-"""Bytes handed to storage and hashing at a time; also what one upload may keep in memory."""
+PIECE = 2 * 1024 * 1024
+"""Bytes handed to storage and hashing at a time."""
 
 INLINE = 32 * 1024
 """Pieces up to this many bytes are hashed in place: cheaper than a change of threads."""
@@ -106,10 +107,7 @@ class Uploads:
         try:
             reader = await self.driver.held(record.token)
         except UploadMissing:
-            await self.forget(record)
-            raise UploadUnknown(
-                "the bytes of this upload session are gone; start a new one", {"id": record.id}
-            ) from None
+            raise await self._gone(record) from None
         reader.close()
         return reader.size or 0
 
@@ -136,14 +134,46 @@ class Uploads:
         finally:
             self._leave(session)
 
-    async def digest(self, record: UploadRecord, algorithm: str) -> tuple[Digest, int]:
-        """The digest and the size of what a session holds."""
-        held = await self.size(record)
+    async def verify(self, record: UploadRecord, expected: Digest) -> int:
+        """Compare the digest of what a session holds with the one that is expected.
+
+        What this process remembers is trusted if it is what is expected: publishing compares the
+        size.
+
+        :return: the bytes that have the digest.
+        :raises DigestInvalid: the content has another one; the session is gone.
+        """
         session = self._known.get(record.id)
         hasher = session.hasher if session is not None else None
-        if hasher is None or hasher.size != held or hasher.algorithm != algorithm:
-            hasher = await self._hash_again(record, algorithm)
-        return hasher.digest(), hasher.size
+        if hasher is not None and hasher.algorithm != expected.algorithm:
+            hasher = None
+        if hasher is not None and hasher.digest() != expected:
+            # Another process may have added to what this one remembers.
+            hasher = hasher if hasher.size == await self.size(record) else None
+        if hasher is None:
+            hasher = await self._hash_again(record, expected.algorithm)
+        # The size first: a request that still writes adds to the digest before it adds to the size.
+        size, actual = hasher.size, hasher.digest()
+        if actual != expected:
+            await self.drop(record)
+            raise DigestInvalid(
+                "the content that was sent has another digest; the upload session is gone",
+                {"expected": expected, "actual": actual},
+            )
+        return size
+
+    async def publish(self, record: UploadRecord, key: str, size: int) -> None:
+        """Make the bytes of a session an object, if they are still as many as were verified.
+
+        :raises UploadOutOfOrder: another request has added some.
+        :raises UploadUnknown: they are gone.
+        """
+        try:
+            await self.driver.publish(record.token, key, size)
+        except OffsetMismatch as error:
+            raise UploadOutOfOrder(record.id, error.held) from None
+        except UploadMissing:
+            raise await self._gone(record) from None
 
     async def drop(self, record: UploadRecord) -> None:
         """End a session and remove its bytes."""
@@ -207,14 +237,18 @@ class Uploads:
         return held
 
     async def _take(self, record: UploadRecord, session: Session, held: int, data: bytes) -> int:
-        """Store and hash one piece, both at once where it is large."""
+        """Store and hash one piece; in one thread, or in two at once."""
         hasher = session.hasher
-        storing = deferred(self.driver.append(record.token, held, data))
         if hasher is None:
-            return await storing
+            return await self.driver.append(record.token, held, data)
         if len(data) <= INLINE:
+            held = await self.driver.append(record.token, held, data)
             hasher.update(data)
-            return await storing
+            return held
+        showing = IShownAppend(self.driver, None)
+        if showing is not None:
+            return await showing.append_shown(record.token, held, data, hasher.update)
+        storing = deferred(self.driver.append(record.token, held, data))
         hashing = deferred(self.world.compute(hasher.update, data))
         # Both end before this does, whatever happens: the piece must not be touched afterwards.
         both: list[Deferred[Any]] = [storing, hashing]
@@ -226,7 +260,10 @@ class Uploads:
 
     async def _hash_again(self, record: UploadRecord, algorithm: str) -> Hasher:
         hasher = Hasher(algorithm)
-        reader = await self.driver.held(record.token)
+        try:
+            reader = await self.driver.held(record.token)
+        except UploadMissing:
+            raise await self._gone(record) from None
         try:
             while data := await reader.read(PIECE):
                 await self.world.compute(hasher.update, data)
@@ -240,6 +277,13 @@ class Uploads:
         if now - max(session.touched, record.written) >= TOUCH_INTERVAL:
             session.touched = now
             await self.metadata.touch_upload(record.id, now)
+
+    async def _gone(self, record: UploadRecord) -> UploadUnknown:
+        """End a session whose bytes are not there any more; the error that tells the client."""
+        await self.forget(record)
+        return UploadUnknown(
+            "the bytes of this upload session are gone; start a new one", {"id": record.id}
+        )
 
     def _too_large(self) -> BlobTooLarge:
         return BlobTooLarge(f"blobs have at most {self.limit} bytes here", {"limit": self.limit})

@@ -21,6 +21,7 @@ from ..interfaces import (
     ILocalFile,
     ILocating,
     IReader,
+    IShownAppend,
     IStorageDriver,
     IWorld,
     ObjectStat,
@@ -28,7 +29,7 @@ from ..interfaces import (
 from .calls import CheckedReader, DriverCalls, Observe
 from .keys import check_key
 
-CAPABILITIES = (ILocalFile, IDeferredSync, ILocating, IHealth, ILifecycle)
+CAPABILITIES = (ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle)
 MAXIMUM_TOKEN = 512
 PATIENCE = 60.0
 
@@ -121,11 +122,19 @@ class Checked:
         return str(token)
 
     async def append(self, token: str, offset: int, data: bytes) -> int:
+        return await self._append(self.inner.append, token, offset, data)
+
+    async def append_shown(
+        self, token: str, offset: int, data: bytes, show: Callable[[bytes], None]
+    ) -> int:
+        return await self._append(self.inner.append_shown, token, offset, data, show)
+
+    async def _append(
+        self, method: Callable[..., Any], token: str, offset: int, data: bytes, *more: Any
+    ) -> int:
         if offset < 0:
             raise ValueError(f"{offset} is no offset")
-        held = await self.calls.long(
-            "append", self.inner.append, _token(token), offset, _bytes(data)
-        )
+        held = await self.calls.long("append", method, _token(token), offset, _bytes(data), *more)
         expected = offset + len(data)
         self.calls.expect(held == expected, "append", f"holds {held} bytes instead of {expected}")
         return expected
@@ -135,8 +144,8 @@ class Checked:
         self.calls.expect(isinstance(reader.size, int), "held", "does not say how much it holds")
         return CheckedReader(reader, self.calls)
 
-    async def publish(self, token: str, key: str) -> None:
-        await self.calls.long("publish", self.inner.publish, _token(token), check_key(key))
+    async def publish(self, token: str, key: str, size: int | None = None) -> None:
+        await self.calls.long("publish", self.inner.publish, _token(token), check_key(key), size)
 
     async def abandon(self, token: str) -> None:
         await self.calls.quick("abandon", self.inner.abandon, _token(token))

@@ -82,7 +82,7 @@ class FileReader:
         self.close()
 
 
-def open_file(path: Path, missing: StorageError) -> tuple[int, int]:
+def open_file(path: Path | str, missing: StorageError) -> tuple[int, int]:
     """Open a regular file for reading.
 
     :param missing: what to raise where there is none.

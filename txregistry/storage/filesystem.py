@@ -10,7 +10,7 @@ lists do not look behind them. May import the interfaces and other modules of th
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..interfaces import (
     ILifecycle,
     ILocalFile,
     IReader,
+    IShownAppend,
     IStorageDriver,
     IWorld,
     ObjectMissing,
@@ -50,7 +51,7 @@ SMALL = 4 * 1024 * 1024
 """Bytes of a small object at most, which is read and written whole."""
 
 
-@implementer(IStorageDriver, ILocalFile, IDeferredSync, IHealth, ILifecycle)
+@implementer(IStorageDriver, ILocalFile, IShownAppend, IDeferredSync, IHealth, ILifecycle)
 @define(eq=False)
 class FilesystemDriver:
     """Objects as files; the contract is that of ``IStorageDriver``.
@@ -250,6 +251,11 @@ class FilesystemDriver:
     async def append(self, token: str, offset: int, data: bytes) -> int:
         return await self.world.in_thread(self._uploads.append, token, offset, data)
 
+    async def append_shown(
+        self, token: str, offset: int, data: bytes, show: Callable[[bytes], None]
+    ) -> int:
+        return await self.world.in_thread(self._uploads.append, token, offset, data, show)
+
     async def held(self, token: str) -> IReader:
         return await self.world.in_thread(self._held, token)
 
@@ -257,8 +263,8 @@ class FilesystemDriver:
         descriptor, size = self._uploads.open(token)
         return FileReader(descriptor, self.world, 0, size)
 
-    async def publish(self, token: str, key: str) -> None:
-        await self.world.in_thread(self._uploads.publish, token, self.path(key))
+    async def publish(self, token: str, key: str, size: int | None = None) -> None:
+        await self.world.in_thread(self._uploads.publish, token, self.path(key), size)
 
     async def abandon(self, token: str) -> None:
         await self.world.in_thread(self._uploads.abandon, token)

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -20,7 +20,7 @@ from attrs import frozen
 
 from ..interfaces import OffsetMismatch, UploadMissing
 from .directories import Directories
-from .durable import ABSENT, copy_all, disk_errors, write_all
+from .durable import ABSENT, copy_all, disk_errors, start_writeback, write_all
 from .files import open_file
 from .staging import Staging, lock
 
@@ -45,10 +45,15 @@ class LocalUploads:
             os.close(os.open(self.directory / token, flags, 0o666))
         return token
 
-    def append(self, token: str, offset: int, data: bytes) -> int:
-        """Add bytes at the end."""
-        with disk_errors("writing an upload"), self._exclusive(token) as (path, descriptor):
-            status = os.fstat(descriptor)
+    def append(
+        self,
+        token: str,
+        offset: int,
+        data: bytes,
+        show: Callable[[bytes], None] | None = None,
+    ) -> int:
+        """Add bytes at the end, and show them to somebody who looks at them in this thread."""
+        with disk_errors("writing an upload"), self._exclusive(token) as (path, descriptor, status):
             if status.st_size != offset:
                 raise OffsetMismatch(status.st_size)
             if status.st_nlink > 1:
@@ -59,23 +64,28 @@ class LocalUploads:
                     os.replace(copy, path)
             else:
                 _extend(descriptor, data, offset)
+                start_writeback(descriptor, offset, offset + len(data))
+        if show is not None:
+            show(data)
         return offset + len(data)
 
     def open(self, token: str) -> tuple[int, int]:
         """Open an upload for reading: the descriptor and the size."""
         return open_file(self._path(token), UploadMissing(token))
 
-    def publish(self, token: str, path: Path) -> None:
+    def publish(self, token: str, path: Path, size: int | None) -> None:
         """Make the data durable, give it its name, make the name durable."""
         with disk_errors(f"publishing {path}"):
             try:
-                with self._exclusive(token) as (staged, descriptor):
+                with self._exclusive(token) as (staged, descriptor, status):
+                    _check_size(status, size)
                     self._sync(staged, descriptor)
                     self.directories.place(path, lambda: self._name(staged, path), True)
             except UploadMissing:
                 if not path.is_file():
                     raise
                 # Published before a crash, and abandoned since.
+                _check_size(os.stat(path), size)
                 if self.directories.sync(path.parent):
                     self.directories.ensure(path.parent)
 
@@ -84,21 +94,22 @@ class LocalUploads:
         with suppress(UploadMissing), disk_errors("dropping an upload", UploadMissing(token)):
             os.unlink(self._path(token))
 
-    def _path(self, token: str) -> Path:
+    def _path(self, token: str) -> str:
         if TOKEN.fullmatch(token) is None:
             raise UploadMissing(token)
-        return self.directory / token
+        return f"{self.directory}/{token}"
 
     @contextmanager
-    def _exclusive(self, token: str) -> Iterator[tuple[Path, int]]:
-        """The path of an upload and a descriptor that nobody else may write by."""
+    def _exclusive(self, token: str) -> Iterator[tuple[str, int, os.stat_result]]:
+        """The path of an upload, a descriptor that nobody else may write by, and its status."""
         path = self._path(token)
         descriptor = -1
         try:
             while True:
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
                 lock(descriptor)
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                status = os.fstat(descriptor)
+                if os.path.samestat(status, os.stat(path)):
                     break
                 os.close(descriptor)
                 descriptor = -1
@@ -109,11 +120,11 @@ class LocalUploads:
                 raise UploadMissing(token) from None
             raise
         try:
-            yield path, descriptor
+            yield path, descriptor, status
         finally:
             os.close(descriptor)
 
-    def _sync(self, staged: Path, descriptor: int) -> None:
+    def _sync(self, staged: str, descriptor: int) -> None:
         """Make the data of an upload durable; after an error it is worth nothing."""
         try:
             os.fdatasync(descriptor)
@@ -122,7 +133,7 @@ class LocalUploads:
                 os.unlink(staged)
             raise
 
-    def _name(self, staged: Path, path: Path) -> None:
+    def _name(self, staged: str, path: Path) -> None:
         """Give synced data its name; an object that is there already stays if it is whole."""
         try:
             os.link(staged, path, follow_symlinks=False)
@@ -138,6 +149,11 @@ class LocalUploads:
             copy_all(source.fileno(), own)
             os.fdatasync(own)
             os.replace(copy, path)
+
+
+def _check_size(status: os.stat_result, size: int | None) -> None:
+    if size is not None and status.st_size != size:
+        raise OffsetMismatch(status.st_size)
 
 
 def _extend(descriptor: int, data: bytes, offset: int) -> None:

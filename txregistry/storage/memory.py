@@ -119,10 +119,11 @@ class MemoryDriver:
         upload = self._upload(token)
         return MemoryReader(upload, 0, len(upload))
 
-    async def publish(self, token: str, key: str) -> None:
-        if token not in self._uploads and key in self._objects:
-            return
-        data = self._upload(token)
+    async def publish(self, token: str, key: str, size: int | None = None) -> None:
+        published = token not in self._uploads and key in self._objects
+        data = self._object(key)[0] if published else self._upload(token)
+        if size is not None and len(data) != size:
+            raise OffsetMismatch(len(data))
         if key not in self._objects or len(self._objects[key][0]) != len(data):
             await self.put(key, bytes(data))
 

@@ -34,6 +34,7 @@ from ...interfaces import (
     ILocalFile,
     ILocating,
     IReader,
+    IShownAppend,
     IStorageDriver,
     ObjectMissing,
     OffsetMismatch,
@@ -131,7 +132,8 @@ class StorageDriverContract:
     def test_it_provides_the_interface(self, driver: Any) -> None:
         assert IStorageDriver.providedBy(driver)
         verifyObject(IStorageDriver, driver)
-        for capability in (ILocalFile, IDeferredSync, ILocating, IHealth, ILifecycle):
+        known = (ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle)
+        for capability in known:
             if capability.providedBy(driver):
                 verifyObject(capability, driver)
 
@@ -512,6 +514,22 @@ class StorageDriverContract:
             await driver.publish(token, "key")
 
     @asynchronous
+    async def test_publishing_what_was_verified(self, driver: Any) -> None:
+        token = await uploaded(driver, b"12345")
+        for wrong in (0, 4, 6):
+            with pytest.raises(OffsetMismatch) as caught:
+                await driver.publish(token, "key", wrong)
+            assert caught.value.held == 5
+        assert await all_keys(driver) == []
+        await driver.publish(token, "key", 5)
+        await driver.publish(token, "key", 5)
+        await driver.abandon(token)
+        await driver.publish(token, "key", 5)
+        with pytest.raises(OffsetMismatch):
+            await driver.publish(token, "key", 4)
+        assert await driver.get("key") == b"12345"
+
+    @asynchronous
     async def test_an_upload_is_readable_until_it_is_dropped(self, driver: Any) -> None:
         token = await uploaded(driver, b"12345")
         await driver.publish(token, "key")
@@ -683,6 +701,23 @@ class StorageDriverContract:
         token = await uploaded(driver, b"12345")
         await driver.publish(token, "some/key")
         assert local.path("some/key").read_bytes() == b"12345"
+
+    @asynchronous
+    async def test_showing_what_is_appended(self, driver: Any) -> None:
+        showing = IShownAppend(driver, None)
+        if showing is None:
+            pytest.skip("shows nothing")
+        token = await driver.begin("hint")
+        shown: list[bytes] = []
+        data = os.urandom(300_000)
+        assert await showing.append_shown(token, 0, data, shown.append) == 300_000
+        assert await showing.append_shown(token, 300_000, b"6", shown.append) == 300_001
+        with pytest.raises(OffsetMismatch):
+            await showing.append_shown(token, 5, b"no", shown.append)
+        await driver.abandon(token)
+        with pytest.raises(UploadMissing):
+            await showing.append_shown(token, 300_001, b"no", shown.append)
+        assert shown == [data, b"6"]
 
     @asynchronous
     async def test_syncing_later(self, driver: Any) -> None:

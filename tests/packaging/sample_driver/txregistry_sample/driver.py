@@ -117,16 +117,19 @@ class OneFileDriver:
     async def held(self, token):
         return Reader((await self._run(self._one, "upload", "token", token, UploadMissing))[1])
 
-    def _publish(self, execute, token, key):
+    def _publish(self, execute, token, key, size):
         row = execute("SELECT data FROM upload WHERE token = ?", (token,)).fetchone()
         there = execute("SELECT length(data) FROM object WHERE key = ?", (key,)).fetchone()
         if row is None and there is None:
             raise UploadMissing(token)
+        held = len(row[0]) if row is not None else there[0]
+        if size is not None and held != size:
+            raise OffsetMismatch(held)
         if row is not None and there != (len(row[0]),):
             self._store(execute, key, row[0])
 
-    async def publish(self, token, key):
-        await self._run(self._publish, token, key)
+    async def publish(self, token, key, size=None):
+        await self._run(self._publish, token, key, size)
 
     async def abandon(self, token):
         delete = "DELETE FROM upload WHERE token = ?"

@@ -29,6 +29,6 @@ async def test_sessions_that_end_elsewhere(tmp_path: Path, monkeypatch: pytest.M
     assert len(found._known) <= 8
     for record in records:
         assert await found.append(record, 0, MemoryReader(b"12345", 0, 5)) == 5
-        assert await found.digest(record, "sha256") == (Digest.of(b"12345"), 5)
+        assert await found.verify(record, Digest.of(b"12345")) == 5
     assert len(found._known) <= 8
     await metadata.stop()

@@ -179,9 +179,12 @@ class Uploads:
             raise await self._gone(record) from None
 
     async def drop(self, record: UploadRecord) -> None:
-        """End a session and remove its bytes."""
-        await self.forget(record)
+        """End a session and remove its bytes.
+
+        The bytes go first: on a full disk their room is what the database needs.
+        """
         await self.driver.abandon(record.token)
+        await self.forget(record)
 
     async def forget(self, record: UploadRecord) -> None:
         """End a session; its bytes stay."""

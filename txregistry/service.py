@@ -42,6 +42,7 @@ from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
 from .shared import KeyLocks
+from .signals import end
 from .storage.checked import checked
 from .systemd import Notifier
 from .tls import CurrentContext
@@ -356,7 +357,7 @@ def end_with_failure(reactor: Any, reason: str) -> None:
     """Say why a service cannot start, and end the process with an exit code that tells."""
     _log.critical("txregistry cannot start: {reason}", reason=reason)
     atexit.register(_exit_with_failure)
-    reactor.callWhenRunning(reactor.stop)
+    reactor.callWhenRunning(end, reactor)
 
 
 def _exit_with_failure() -> None:

@@ -1,9 +1,19 @@
-"""What signals mean to a service. May import the standard library."""
+"""What signals mean to a service, and how its reactor is stopped. May import Twisted."""
 
 from __future__ import annotations
 
 import signal
 from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
+
+
+def end(reactor: Any) -> None:
+    """Stop a reactor; what stops already may be stopped again."""
+    try:
+        reactor.stop()
+    except ReactorNotRunning:
+        pass
 
 
 def install_signals(reactor: Any, service: Any) -> None:
@@ -16,21 +26,15 @@ def install_signals(reactor: Any, service: Any) -> None:
     def hang_up(number: int, frame: Any) -> None:
         reactor.callFromThread(service.reload)
 
-    def wrap(number: int) -> None:
-        stop = signal.getsignal(number)
-        if not callable(stop):
-            return
-
-        def handle(received: int, frame: Any) -> None:
-            nonlocal stopping
-            if stopping:
-                reactor.callFromThread(service.stop_now)
-            else:
-                stopping = True
-                stop(received, frame)
-
-        signal.signal(number, handle)
+    def stop(number: int, frame: Any) -> None:
+        nonlocal stopping
+        if stopping:
+            reactor.callFromThread(service.stop_now)
+        else:
+            stopping = True
+            reactor.callFromThread(end, reactor)
 
     signal.signal(signal.SIGHUP, hang_up)
-    wrap(signal.SIGTERM)
-    wrap(signal.SIGINT)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if callable(signal.getsignal(number)):
+            signal.signal(number, stop)

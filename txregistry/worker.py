@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,7 +17,7 @@ from twisted.python.failure import Failure
 from .config.load import Loaded
 from .log import process_fields
 from .service import RegistryService, Share, make_service
-from .signals import install_signals
+from .signals import end, install_signals
 from .systemd import Notifier
 
 _log = Logger()
@@ -67,10 +66,7 @@ def serve(loaded: Loaded, share: Share, control: socket.socket, reactor: Any) ->
     def orphaned() -> None:
         if service is not None and service.running:
             _log.error("the supervising process is gone: stopping")
-            try:
-                reactor.stop()
-            except ReactorNotRunning:
-                pass
+            end(reactor)
 
     line = ParentLine(orphaned)
     with control:

@@ -31,15 +31,20 @@ def fork(reactor: Any, run: Callable[[Any], int]) -> int:
     :param reactor: the reactor of this process, which may be running.
     :param run: what the child does, given a reactor of its own.
     :return: the identifier of the child.
+    :raises OSError: there is no room for another process.
     """
     holders = _holders(reactor)
     gc.collect()
     gc.freeze()
     # No signal may reach a handler that was meant for the other process.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
-    child = os.fork()
+    child = -1
+    try:
+        child = os.fork()
+    finally:
+        if child:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if child:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
     code = 1
     try:

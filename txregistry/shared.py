@@ -76,9 +76,9 @@ class SharedMark:
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        self._descriptor = -1
         self._path = path
         self._own = b""
-        self._descriptor = -1
         if path is not None:
             os.close(_open(path))
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -108,6 +108,10 @@ class SharedMark:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        # Its owner may have been dropped without being stopped.
+        self.close()
 
 
 @define(eq=False)

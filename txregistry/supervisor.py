@@ -124,9 +124,22 @@ class Supervisor(Service):
             self._start(number)
 
     def _start(self, number: int) -> None:
+        """Start a worker, now or as soon as there is room for it."""
         self._delayed.pop(number, None)
         if self._stopping:
             return
+        try:
+            self._fork(number)
+        except OSError as error:
+            if not self._served:
+                self._fail(f"worker {number + 1} cannot be made: {error}")
+                return
+            _log.error(
+                "worker {number} cannot be made: {error}", number=number + 1, error=str(error)
+            )
+            self._delayed[number] = self.reactor.callLater(QUICK, self._start, number)
+
+    def _fork(self, number: int) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             for each in (ours, theirs):

@@ -97,25 +97,22 @@ class Watchdog:
     def _look_until_stopped(self) -> None:
         since, seen = self._beaten, 0.0
         while True:
-            spent = time.process_time()
+            began, spent = time.monotonic(), time.process_time()
             end = since + self._interval + self.threshold
-            if self._stopped.wait(max(end - time.monotonic(), 0.0)):
+            if self._stopped.wait(max(end - began, 0.0)):
                 return
             now, beaten = time.monotonic(), self._beaten
-            if beaten > since:
+            overslept = now - max(end, began) > self.threshold / 2
+            if overslept and time.process_time() - spent < (now - began) / 2:
+                # The process was stopped, or the machine: this thread was late as well, and little
+                # was computed. Whoever holds the interpreter spends processor time.
+                since = now
+            elif beaten > since:
                 since = beaten
-                continue
-            since = now
-            if beaten != seen and not self._stood_still(now - end, time.process_time() - spent):
-                seen = beaten if self._look(beaten) else seen
-
-    def _stood_still(self, overslept: float, spent: float) -> bool:
-        """Whether this thread was late as well, and nothing was computed meanwhile.
-
-        The process was stopped, or the machine. A thread that holds the interpreter makes this one
-        late, too, but spends processor time.
-        """
-        return overslept > self.threshold / 2 and spent < overslept / 2
+            else:
+                since = now
+                if beaten != seen and self._look(beaten):
+                    seen = beaten
 
     def _look(self, beaten: float) -> bool:
         """Tell what the reactor's thread is doing, unless it waits or has just beaten."""

@@ -46,6 +46,29 @@ def put(client: Client, name: str, document: Any, kind: str = OCI_MANIFEST) -> b
     return body
 
 
+WORDS = ("manifests", "blobs", "blobs/uploads", "tags", "tags/list", "referrers", "v2", "uploads")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_names_with_words_of_the_api(client: Client, name: str, word: str) -> None:
+    """A repository may be called like a part of an address."""
+    for repository in (f"{name}/{word}", f"{word}/{name}", f"{name}/{word}/{word}"):
+        pushed = client.pushed(repository, "tags")
+        manifest = client.call("GET", f"/v2/{repository}/manifests/tags")
+        assert manifest.headers["docker-content-digest"] == pushed["digest"]
+        layer = manifest.json()["layers"][0]
+        blob = client.call("GET", f"/v2/{repository}/blobs/{layer['digest']}")
+        assert (blob.status, len(blob.body)) == (200, layer["size"])
+        tags = client.call("GET", f"/v2/{repository}/tags/list")
+        assert tags.json() == {"name": repository, "tags": ["tags"]}
+        refers = client.pushed(repository, subject=pushed)
+        listed = client.call("GET", f"/v2/{repository}/referrers/{pushed['digest']}").json()
+        assert [each["digest"] for each in listed["manifests"]] == [refers["digest"]]
+        session = client.start(repository)
+        assert client.call("GET", session.location).status == 204
+        assert client.call("DELETE", session.location).status == 204
+
+
 @pytest.mark.parametrize("reference", ["latest", digest_of(b"x"), digest_of(b"x", "sha512")])
 def test_unknown(client: Client, name: str, reference: str) -> None:
     for method in ("GET", "HEAD", "DELETE"):

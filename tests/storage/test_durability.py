@@ -16,11 +16,14 @@ import pytest
 import pytest_twisted
 from attrs import frozen
 from tools import missing, require_tool
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from txregistry.interfaces import IWorld, ObjectMissing, StorageUnavailable, UploadMissing
-from txregistry.storage import directories, durable
+from txregistry.storage import directories, durable, early
 from txregistry.storage.filesystem import FilesystemDriver
 from txregistry.testing.contracts.storage import all_keys, uploaded
+from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
 
 PROGRAM = """
@@ -246,6 +249,32 @@ async def test_an_upload_is_written_to_the_disk_while_it_grows(
     assert await driver.append(token, held, b"x" * unit) == held + unit
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_upload_is_synced_while_it_grows(
+    tmp_path: Path, world: IWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    original = os.fdatasync
+
+    def record(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        original(descriptor)
+
+    monkeypatch.setattr(early, "DISTANCE", 1000)
+    driver = FilesystemDriver(tmp_path / "root", world)
+    await driver.start()
+    monkeypatch.setattr(os, "fdatasync", record)
+    token = await driver.begin("hint")
+    await driver.append(token, 0, b"x" * 999)
+    assert not driver._early._running
+    await driver.append(token, 999, b"x")
+    while driver._early._running:
+        await deferLater(reactor, 0.001)
+    assert synced == [1000]
+    await driver.publish(token, "key")
+    assert synced == [1000, 1000]
+
+
 # --- errors of syncs -------------------------------------------------------------------------
 
 
@@ -284,6 +313,33 @@ async def test_an_upload_that_cannot_be_synced_is_lost(
     with pytest.raises(UploadMissing):
         await driver.publish(token, "key")
     assert await all_keys(driver) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_upload_that_cannot_be_synced_early_is_lost(
+    driver: FilesystemDriver,
+    failing: Callable[[str, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    logged_failures: LoggedFailures,
+) -> None:
+    """The kernel tells the error once; the sync at the end would succeed."""
+    monkeypatch.setattr(early, "DISTANCE", 1000)
+    token = await driver.begin("hint")
+    failing("fdatasync", errno.EIO)
+    await driver.append(token, 0, b"x" * 1000)
+    while driver._early._running:
+        await deferLater(reactor, 0.001)
+    assert len(logged_failures.expect(StorageUnavailable)) == 1
+    with pytest.raises(UploadMissing):
+        await driver.append(token, 1000, b"x")
+    with pytest.raises(UploadMissing):
+        await driver.publish(token, "key")
+    # One that is dropped before its turn is not an error.
+    token = await driver.begin("hint")
+    await driver.abandon(token)
+    driver._early.grown(token, 0, 1000)
+    while driver._early._running:
+        await deferLater(reactor, 0.001)
 
 
 @pytest_twisted.ensureDeferred

@@ -9,25 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from http_raw import answer, drain, statuses
+from lives import ENDED, GET, fails_to_start, refuses, stalled_download, wait_for
 from running import Running, free_port, running
 from wire import Client, digest_of
-
-GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
-ENDED = (0, -signal.SIGTERM)
-
-
-def wait_for(condition: object, patience: float = 20) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + patience
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -37,33 +26,9 @@ def registry(tmp_path: Path) -> Iterator[Running]:
         yield found
 
 
-def start_download(registry: Running, size: int = 64 * 1024**2) -> tuple[socket.socket, bytes]:
-    """A download that stalls because nobody reads it; the socket and the content."""
-    client = Client(registry)
-    data = os.urandom(1024) * (size // 1024)
-    digest = client.blob("a", data)
-    client.close()
-    channel = socket.socket()
-    channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    channel.connect(("127.0.0.1", registry.port))
-    path = f"/v2/a/blobs/{digest}"
-    channel.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert channel.recv(100).startswith(b"HTTP/1.1 200 OK")
-    return channel, data
-
-
-def refuses(port: int) -> bool:
-    """Whether nobody listens there."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def test_stop_drains_running_transfers(registry: Running) -> None:
     """No new connections, the running download ends whole, an idle connection is closed."""
-    channel, data = start_download(registry)
+    channel, data = stalled_download(registry)
     idle = socket.create_connection(("127.0.0.1", registry.port), timeout=20)
     idle.sendall(GET)
     answer(idle)
@@ -81,13 +46,13 @@ def test_stop_drains_running_transfers(registry: Running) -> None:
 def test_stop_ends_stalled_transfers_in_time(tmp_path: Path) -> None:
     settings = {"http": {"draintimeout": "500ms"}}
     with running(tmp_path, settings=settings) as registry:
-        channel, _ = start_download(registry)
+        channel, _ = stalled_download(registry)
         assert registry.stop(patience=20) in ENDED
         channel.close()
 
 
 def test_the_second_signal_is_now(registry: Running) -> None:
-    channel, _ = start_download(registry)
+    channel, _ = stalled_download(registry)
     assert registry.process is not None
     registry.process.send_signal(signal.SIGTERM)
     wait_for(lambda: refuses(registry.port))
@@ -130,36 +95,26 @@ def test_what_was_pushed_survives_a_kill(registry: Running) -> None:
     client.close()
 
 
-def fails_to_start(directory: Path, **options: object) -> str:
-    """Start a registry that cannot start; what it says."""
-    directory.mkdir(exist_ok=True)
-    registry = Running(directory, **options).start(wait=False)  # type: ignore[arg-type]
-    assert registry.process is not None
-    assert registry.process.wait(30) != 0
-    assert "Traceback" not in registry.log()
-    return registry.log()
-
-
 def test_a_port_that_is_taken(registry: Running, tmp_path: Path) -> None:
-    said = fails_to_start(tmp_path / "second", port=registry.port)
+    said = fails_to_start(Running(tmp_path / "second", port=registry.port))
     assert "in use" in said
 
 
 def test_a_root_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "storage").write_text("a file, not a directory")
-    assert "root directory" in fails_to_start(tmp_path)
+    assert "root directory" in fails_to_start(Running(tmp_path))
 
 
 def test_a_database_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "db"
     path.write_bytes(b"this is no database" * 1000)
     settings = {"metadata": {"sqlite": {"path": str(path)}}}
-    assert "database" in fails_to_start(tmp_path, settings=settings)
+    assert "database" in fails_to_start(Running(tmp_path, settings=settings))
 
 
 def test_mistakes_in_the_configuration(tmp_path: Path) -> None:
     settings = {"http": {"addres": "x", "prefix": "nope"}, "auth": {"silly": {}}}
-    said = fails_to_start(tmp_path, settings=settings)
+    said = fails_to_start(Running(tmp_path, settings=settings))
     assert "config.yml:2: auth: is not supported" in said
     assert 'http.addres: unknown option; did you mean "addr"?' in said
     assert "http.prefix: has to begin and end with '/'" in said
@@ -168,7 +123,7 @@ def test_mistakes_in_the_configuration(tmp_path: Path) -> None:
 
 def test_tls_files_that_are_not_there(tmp_path: Path) -> None:
     tls = {"certificate": "nowhere.crt", "key": "nowhere.key"}
-    said = fails_to_start(tmp_path, settings={"http": {"tls": tls}})
+    said = fails_to_start(Running(tmp_path, settings={"http": {"tls": tls}}))
     assert "nowhere.crt cannot be used" in said
 
 
@@ -193,7 +148,7 @@ def test_health(tmp_path: Path) -> None:
 def start_download_small(registry: Running, staging: Path) -> tuple[socket.socket, bytes]:
     """Put the staging directory back, then start a download."""
     staging.with_name("away").rename(staging)
-    return start_download(registry)
+    return stalled_download(registry)
 
 
 def test_socket_in_the_file_system(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import RemoteDisconnected
 from pathlib import Path
@@ -22,21 +21,10 @@ import pytest
 from authority import Authority
 from http_raw import answer, statuses
 from images import blobs, make_layout, run
+from lives import ENDED, GET, fails_to_start, refuses, stalled_download, wait_for
 from running import Running, free_port, running
 from tools import require_tool
 from wire import OCI_MANIFEST, Client, digest_of
-
-GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
-ENDED = (0, -signal.SIGTERM)
-
-
-def wait_for(condition: Callable[[], Any], patience: float = 20) -> Any:
-    """Wait until something is true."""
-    deadline = time.monotonic() + patience
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
 
 
 def children(registry: Running) -> list[int]:
@@ -53,15 +41,6 @@ def alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def refuses(port: int) -> bool:
-    """Whether nobody listens there."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def worker_of(registry: Running, client: Client) -> int:
@@ -383,21 +362,8 @@ def reloads(registry: Running) -> int:
     return registry.log().count("the TLS files were read again")
 
 
-def stalled_download(registry: Running) -> socket.socket:
-    """A download that nobody reads."""
-    client = Client(registry)
-    digest = client.blob("a", os.urandom(1024) * 64 * 1024)
-    client.close()
-    channel = socket.socket()
-    channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    channel.connect(("127.0.0.1", registry.port))
-    channel.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert channel.recv(100).startswith(b"HTTP/1.1 200 OK")
-    return channel
-
-
 def test_stopping_drains_and_the_second_signal_cuts(registry: Running) -> None:
-    channel = stalled_download(registry)
+    channel, _ = stalled_download(registry)
     assert registry.process is not None
     registry.process.send_signal(signal.SIGTERM)
     wait_for(lambda: refuses(registry.port))
@@ -420,7 +386,7 @@ def test_a_terminal_interrupts_everybody(tmp_path: Path) -> None:
         )
     registry.wait_until_ready()
     wait_for(lambda: registry.log().count("serving on") == 2)
-    channel = stalled_download(registry)
+    channel, _ = stalled_download(registry)
     os.killpg(registry.process.pid, signal.SIGINT)
     wait_for(lambda: refuses(registry.port))
     for _ in range(100):
@@ -433,7 +399,7 @@ def test_a_terminal_interrupts_everybody(tmp_path: Path) -> None:
 def test_a_parent_that_is_killed(registry: Running) -> None:
     """Its workers drain and end by themselves, and the port is free again."""
     left = children(registry)
-    channel = stalled_download(registry)
+    channel, _ = stalled_download(registry)
     registry.kill()
     wait_for(lambda: refuses(registry.port))
     wait_for(lambda: sum(map(alive, left)) == 1)
@@ -443,16 +409,6 @@ def test_a_parent_that_is_killed(registry: Running) -> None:
     wait_for(lambda: not any(map(alive, left)))
     registry.start()
     assert registry.get("/v2/")[0] == 200
-
-
-def fails_to_start(registry: Running) -> str:
-    """Start a registry that cannot start; what it says."""
-    registry.directory.mkdir(exist_ok=True)
-    registry.start(wait=False)
-    assert registry.process is not None
-    assert registry.process.wait(30) == 1
-    assert "Traceback" not in registry.log()
-    return registry.log()
 
 
 def test_workers_that_cannot_start(tmp_path: Path) -> None:

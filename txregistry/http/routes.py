@@ -22,15 +22,15 @@ ALIVE = Route("alive", "/", ("GET",))
 BASE = Route("base", "/v2/", ("GET",))
 CATALOG = Route("catalog", "/v2/_catalog", ("GET",))
 TAGS = Route("tags", "/v2/<path:name>/tags/list", ("GET",))
-MANIFEST = Route("manifest", "/v2/<path:name>/manifests/<path:reference>", ("GET", "PUT", "DELETE"))
-BLOB = Route("blob", "/v2/<path:name>/blobs/<path:digest>", ("GET", "DELETE"))
+MANIFEST = Route("manifest", "/v2/<path:name>/manifests/<reference>", ("GET", "PUT", "DELETE"))
+BLOB = Route("blob", "/v2/<path:name>/blobs/<digest>", ("GET", "DELETE"))
 UPLOADS = Route("blob_upload", "/v2/<path:name>/blobs/uploads/", ("POST",))
 UPLOAD = Route(
     "blob_upload_chunk",
-    "/v2/<path:name>/blobs/uploads/<path:upload>",
+    "/v2/<path:name>/blobs/uploads/<upload>",
     ("GET", "PATCH", "PUT", "DELETE"),
 )
-REFERRERS = Route("referrers", "/v2/<path:name>/referrers/<path:digest>", ("GET",))
+REFERRERS = Route("referrers", "/v2/<path:name>/referrers/<digest>", ("GET",))
 
 ROUTES = (ALIVE, BASE, CATALOG, TAGS, MANIFEST, BLOB, UPLOADS, UPLOAD, REFERRERS)
 """``GET`` includes ``HEAD``."""

@@ -7,6 +7,7 @@ the kernel takes at once costs one system call. A subclass of its server transpo
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -16,8 +17,10 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
+
+NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
 QUANTUM = 1024 * 1024
 """Bytes that one system call sends."""
@@ -84,6 +87,24 @@ class DirectTransport(tcp.Server):
                 if sent:
                     data = data[sent:]
         super().write(data)
+
+    def writeSomeData(self, data: bytes) -> Any:
+        """Send what the kernel takes: the bytes it took, or why the connection has to end."""
+        try:
+            return self.socket.send(data)
+        except OSError as error:
+            return 0 if error.errno in NOT_NOW else CONNECTION_LOST
+
+    def doRead(self) -> Any:
+        """The socket has bytes."""
+        try:
+            data = self.socket.recv(self.bufferSize)
+        except OSError as error:
+            return None if error.errno in NOT_NOW else CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
 
     def doWrite(self) -> Any:
         """The socket takes more: bytes first, then the file."""

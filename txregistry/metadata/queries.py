@@ -64,7 +64,8 @@ REPOSITORIES = """
 """
 REFERRERS = """
     SELECT manifest.digest, media_type, size, artifact_type, annotations
-    FROM repository JOIN manifest ON manifest.repository = repository.id
+    FROM repository JOIN manifest INDEXED BY manifest_by_subject
+        ON manifest.repository = repository.id
     WHERE repository.name = ? AND manifest.subject = ? AND manifest.digest > ?
         AND (?4 = '[]' OR artifact_type IN (SELECT value FROM json_each(?4)))
     ORDER BY manifest.digest LIMIT ?5

@@ -41,6 +41,9 @@ INLINE = 32 * 1024
 
 TOUCH_INTERVAL = 60.0
 
+REMEMBERED = 4096
+"""Sessions whose running hash is kept; those that go on in another process are never ended here."""
+
 
 @define(eq=False)
 class Session:
@@ -83,7 +86,7 @@ class Uploads:
         except Exception:
             await self.driver.abandon(token)
             raise
-        self._known[identifier] = Session(hasher=Hasher(algorithm), touched=now)
+        self._remember(identifier, Session(hasher=Hasher(algorithm), touched=now))
         return record
 
     async def find(self, repository: RepositoryName, identifier: str) -> UploadRecord:
@@ -176,9 +179,12 @@ class Uploads:
             raise await self._gone(record) from None
 
     async def drop(self, record: UploadRecord) -> None:
-        """End a session and remove its bytes."""
-        await self.forget(record)
+        """End a session and remove its bytes.
+
+        The bytes go first: on a full disk their room is what the database needs.
+        """
         await self.driver.abandon(record.token)
+        await self.forget(record)
 
     async def forget(self, record: UploadRecord) -> None:
         """End a session; its bytes stay."""
@@ -206,13 +212,23 @@ class Uploads:
         return purged
 
     async def _enter(self, record: UploadRecord, body: IReader) -> Session:
-        session = self._known.setdefault(record.id, Session())
+        session = self._known.get(record.id) or self._remember(record.id, Session())
         while session.writer is not None:
             writer = session.writer
             if session.body is not None:
                 session.body.close()
             await ended(writer)
         session.writer, session.body = Deferred(), body
+        return session
+
+    def _remember(self, identifier: str, session: Session) -> Session:
+        """Keep a session in mind, and forget the oldest that nobody writes to."""
+        if len(self._known) >= REMEMBERED:
+            old = list(self._known.items())[: REMEMBERED // 2]
+            for known, each in old:
+                if each.writer is None:
+                    del self._known[known]
+        self._known[identifier] = session
         return session
 
     def _leave(self, session: Session) -> None:

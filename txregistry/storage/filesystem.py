@@ -35,6 +35,7 @@ from ..interfaces import (
 )
 from .directories import Directories
 from .durable import ABSENT, disk_errors, read_all, sync_file, write_all
+from .early import EarlySyncs
 from .files import FileReader, open_file
 from .keys import check_key
 from .local_uploads import LocalUploads
@@ -64,6 +65,7 @@ class FilesystemDriver:
     _directories: Directories = field(init=False)
     _staging: Staging = field(init=False)
     _uploads: LocalUploads = field(init=False)
+    _early: EarlySyncs = field(init=False)
     _suspect: set[Path] = field(factory=set, init=False)
     """Files whose data a sync could not write: not to be trusted until they are written anew."""
 
@@ -72,6 +74,7 @@ class FilesystemDriver:
         self._directories = Directories(self.root)
         self._staging = Staging(self.root / OWN / "tmp")
         self._uploads = LocalUploads(self.root / OWN / "uploads", self._directories, self._staging)
+        self._early = EarlySyncs(self._uploads, self.world)
 
     # --- life --------------------------------------------------------------------------------
 
@@ -249,12 +252,19 @@ class FilesystemDriver:
         return await self.world.in_thread(self._uploads.begin)
 
     async def append(self, token: str, offset: int, data: bytes) -> int:
-        return await self.world.in_thread(self._uploads.append, token, offset, data)
+        return await self._append(token, offset, data)
 
     async def append_shown(
         self, token: str, offset: int, data: bytes, show: Callable[[bytes], None]
     ) -> int:
-        return await self.world.in_thread(self._uploads.append, token, offset, data, show)
+        return await self._append(token, offset, data, show)
+
+    async def _append(
+        self, token: str, offset: int, data: bytes, show: Callable[[bytes], None] | None = None
+    ) -> int:
+        held = await self.world.in_thread(self._uploads.append, token, offset, data, show)
+        self._early.grown(token, offset, held)
+        return held
 
     async def held(self, token: str) -> IReader:
         return await self.world.in_thread(self._held, token)

@@ -69,6 +69,18 @@ class LocalUploads:
             show(data)
         return offset + len(data)
 
+    def sync(self, token: str) -> None:
+        """Make durable what an upload holds, while others may add to it.
+
+        After an error the upload is gone, as the error would not be told again.
+        """
+        descriptor, _ = self.open(token)
+        try:
+            with disk_errors("syncing an upload"):
+                self._sync(self._path(token), descriptor)
+        finally:
+            os.close(descriptor)
+
     def open(self, token: str) -> tuple[int, int]:
         """Open an upload for reading: the descriptor and the size."""
         return open_file(self._path(token), UploadMissing(token))

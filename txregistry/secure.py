@@ -26,9 +26,6 @@ RECORD = 16 * 1024
 """Bytes of the largest record: who asks for so many leaves nothing inside OpenSSL, where the
 reactor would not see it."""
 
-READ = 8 * RECORD
-"""Bytes that are received before they are handed on."""
-
 SHORT = 1024
 """Bytes of a record behind which there is hardly another one."""
 
@@ -156,7 +153,7 @@ class SecureTransport(DirectTransport):
         """
         assert self._tls is not None
         pieces: list[bytes] = []
-        room = READ
+        room = self.bufferSize
         why: Exception | None = None
         needs_write = False
         while room > 0:

@@ -1,9 +1,9 @@
 """A TLS transport: OpenSSL reads and writes the socket itself.
 
 Twisted's own TLS passes every record through memory, 16 KiB at a time, which costs twice the
-processor time. Here one call encrypts and sends half a megabyte. Either direction of TLS may have
-to wait for the other one of the socket, so what the connection wants (to read, to write) and what
-the socket is watched for are kept apart.
+processor time. Here one call encrypts and sends a quarter of a megabyte. Either direction of TLS
+may have to wait for the other one of the socket, so what the connection wants (to read, to write)
+and what the socket is watched for are kept apart.
 May import Twisted, pyOpenSSL, the transport without TLS and the contexts.
 """
 
@@ -64,7 +64,7 @@ class Scratch:
 class SecureTransport(DirectTransport):
     """The server's side of a TLS connection."""
 
-    quantum = 512 * 1024
+    quantum = 256 * 1024
 
     _scratch: Scratch | None = None
 

@@ -18,6 +18,7 @@ from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
@@ -36,6 +37,8 @@ WARMED = 4 * 1024 * 1024
 
 TCP_INFO = struct.Struct("=120xQ")
 """The field tcpi_bytes_acked of the kernel's struct tcp_info (linux/tcp.h)."""
+
+_log = Logger()
 
 InThread = Callable[..., Deferred[Any]]
 
@@ -198,6 +201,8 @@ class DirectTransport(tcp.Server):
 
     def _short(self, job: FileJob) -> Any:
         """The file has become shorter: the client must see a broken transfer."""
+        path = os.readlink(f"/proc/self/fd/{job.descriptor}")
+        _log.error("{path} has become shorter while it was sent", path=path)
         self._job = None
         job.end(Failure(FileShort("the file has become shorter while it was sent")))
         return ConnectionAborted()

@@ -74,11 +74,12 @@ async def test_slow_readers_with_small_windows(server: Server, content: tuple[Pa
     path, data = content
     talk, client = await server.pair(window=4096)
     with client:
-        receiving = deferToThread(take, client, 2 * SIZE + 4, 1777)
         talk.transport.write(b"head")
         talk.transport.write(data[: SIZE // 2])
         talk.transport.write(data[SIZE // 2 :])
+        # Nobody reads yet, and the kernel takes only so much.
         assert talk.pauses
+        receiving = deferToThread(take, client, 2 * SIZE + 4, 1777)
         await send(talk, path, 0, SIZE)
         assert await receiving == b"head" + data + data
 

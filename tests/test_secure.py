@@ -101,7 +101,7 @@ async def test_a_server_that_speaks_first_to_a_silent_client(server: Server) -> 
         transport = talk.transport
         transport.abortConnection()
         await talk.end()
-        assert transport not in reactor().getReaders()
+        assert transport not in transport.server.gathering
         assert transport not in reactor().getWriters()
 
 
@@ -162,8 +162,8 @@ def reactor() -> Any:
 
 def watched(talk: Talk) -> tuple[bool, bool]:
     """Whether the reactor waits for a connection to become readable, and writable."""
-    loop = reactor()
-    return talk.transport in loop.getReaders(), talk.transport in loop.getWriters()
+    transport = talk.transport
+    return transport in transport.server.gathering, transport in reactor().getWriters()
 
 
 def turn() -> Deferred[None]:

@@ -15,9 +15,9 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -50,7 +50,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN = re.compile(r"[^\s\"=]+")
 
 
-class Access(NamedTuple):
+@define
+class Access:
     """A request as the access log tells it; ``time`` is seconds since the epoch."""
 
     time: float
@@ -127,7 +128,7 @@ def access_json(request: Access, more: str) -> str:
         f',"method":{_json(request.method)},"uri":{_json(request.uri)}'
         f',"protocol":{_json(request.protocol)},"status":{request.status}'
         f',"length":{request.length},"received":{request.received}'
-        f',"duration":{request.duration},"user_agent":{_json(request.user_agent)}'
+        f',"duration":{request.duration:.6f},"user_agent":{_json(request.user_agent)}'
         f',"host":{_json(request.host)}{more}}}'
     )
 
@@ -137,7 +138,7 @@ def _pieces(lines: Iterable[str]) -> Iterator[str]:
     piece, size = "", 0
     for line in lines:
         line += "\n"
-        length = len(line.encode(errors="replace"))
+        length = len(line) if line.isascii() else len(line.encode(errors="replace"))
         if piece and size + length > AT_ONCE:
             yield piece
             piece, size = "", 0
@@ -151,7 +152,7 @@ def access_text(request: Access, more: str) -> str:
     words = f"{request.method} {request.uri} {request.protocol}"
     return (
         f"{moment(request.time)} info  {request.client} {_quote(words)} {request.status}"
-        f" {request.length} {_quote(request.user_agent)} {request.duration}s"
+        f" {request.length} {_quote(request.user_agent)} {request.duration:.6f}s"
         f" request_id={request.request_id}{more}"
     )
 
@@ -165,16 +166,17 @@ def _more_text(fields: Mapping[str, Any]) -> str:
     return "".join(f" {name}={fields[name]}" for name in process_fields)
 
 
-_second = (-1, "")
+_moment = (-1, "")
 
 
 def moment(seconds: float) -> str:
     """A time in UTC, to the millisecond (RFC 3339)."""
-    global _second
-    whole = int(seconds)
-    if _second[0] != whole:
-        _second = (whole, datetime.fromtimestamp(whole, UTC).isoformat()[:19])
-    return f"{_second[1]}.{int(seconds * 1000) % 1000:03}Z"
+    global _moment
+    whole = int(seconds * 1000)
+    if _moment[0] != whole:
+        date = datetime.fromtimestamp(whole // 1000, UTC).isoformat()[:19]
+        _moment = (whole, f"{date}.{whole % 1000:03}Z")
+    return _moment[1]
 
 
 @lru_cache(1024)

@@ -13,13 +13,12 @@ import os
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet import tcp
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .http.transport import DirectTransport, FileJob
+from .http.transport import DirectPort, DirectTransport, FileJob
 from .tls import CurrentContext
 
 RECORD = 16 * 1024
@@ -273,7 +272,7 @@ class SecureTransport(DirectTransport):
         self._tls = None
 
 
-class SecurePort(tcp.Port):
+class SecurePort(DirectPort):
     """A listening port whose connections are of this kind."""
 
     transport = SecureTransport

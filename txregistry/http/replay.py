@@ -324,7 +324,7 @@ def _note(
             status,
             length,
             0,
-            round(now - began, 6),
+            now - began,
             visitor.user_agent,
             visitor.host,
         )

@@ -175,7 +175,7 @@ class RegistrySite(Site):
                 499 if aborted else request.code,
                 request.sentLength + (files.sent if files is not None else 0),
                 request._body.received,
-                round(self.reactor.seconds() - request.started, 6),
+                self.reactor.seconds() - request.started,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
             )

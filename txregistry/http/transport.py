@@ -2,7 +2,7 @@
 
 Twisted's own buffers every write and goes round its loop before the first byte leaves; here what
 the kernel takes at once costs one system call. A subclass of its server transport, attached through
-``Port.transport``. May import Twisted.
+``Port.transport``. May import Twisted and where connections are gathered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from .gathering import Gathering
 
 NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
@@ -72,12 +74,22 @@ class DirectTransport(tcp.Server):
     SEND_LIMIT = QUANTUM
     quantum = QUANTUM
 
+    server: DirectPort
+
     moved = 0
     """Bytes of files sent so far."""
 
     _job: FileJob | None = None
 
     # --- bytes -------------------------------------------------------------------------------
+
+    def startReading(self) -> None:
+        """Have :meth:`doRead` called when something arrives."""
+        self.server.gathering.add(self)
+
+    def stopReading(self) -> None:
+        """Leave what arrives to the kernel."""
+        self.server.gathering.remove(self)
 
     def write(self, data: bytes) -> None:
         """Send at once what the kernel takes; the rest waits for the reactor."""
@@ -260,3 +272,8 @@ class DirectPort(tcp.Port):
     """A listening port whose connections are of this kind."""
 
     transport = DirectTransport
+
+    def startListening(self) -> None:
+        """Take the address, or begin with the socket that there is."""
+        self.gathering = Gathering(self.reactor)
+        super().startListening()

@@ -13,7 +13,7 @@ from ..finishing import background
 from ..interfaces import IWorld, UploadMissing
 from .local_uploads import LocalUploads
 
-DISTANCE = 32 * 1024 * 1024
+DISTANCE = 8 * 1024 * 1024
 """Bytes that an upload grows by from one early sync to the next."""
 
 

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metadata": COMMON,
     "storage": COMMON,
     "http": COMMON,
+    "archive": COMMON | {"storage"},
     "testing": COMMON | {"world", "storage"},
     "config": COMMON | {"plugins", "storage"},
     "tls": COMMON | {"config"},

@@ -207,7 +207,8 @@ class IGathering(Interface):
     def aim(token: str, key: str) -> Awaitable[None]:
         """Say that an upload will probably be published as ``key``, before anything is added.
 
-        Storages that fix the key of an upload at its beginning need not copy it at the end.
+        Storages that fix the key of an upload at its beginning need not copy it at the end. If
+        it is then published under another key, or read by another process, it may be missing.
         """
 
     def append_soon(token: str, offset: int, data: bytes) -> Awaitable[int]:

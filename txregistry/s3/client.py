@@ -112,11 +112,7 @@ class S3Client:
         if found.status != 206 and start:
             found.reader.close()
             raise S3Error("NoRange", "the server does not send parts of objects", found.status)
-        return Opened(
-            int(found.headers.get("content-length", 0)),
-            found.headers.get("etag", ""),
-            found.reader,
-        )
+        return Opened(found.length, found.headers.get("etag", ""), found.reader)
 
     async def put_object(
         self, key: str, pieces: Sequence[bytes], condition: Mapping[str, str] | None = None

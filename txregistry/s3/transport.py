@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS
+from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
 from zope.interface import implementer
 
 from ..interfaces import IWorld
@@ -70,6 +70,7 @@ class S3Response:
     headers: Mapping[str, str]
     body: bytes = b""
     reader: BodyReader | None = None
+    length: int = 0
 
 
 @implementer(IPolicyForHTTPS)
@@ -195,8 +196,14 @@ class S3Transport:
         )
         answer.deliverBody(reader)
         if request.stream and found.status in (200, 206):
-            return evolve(found, reader=reader)
-        body = b"" if request.method == "HEAD" else await reader.all(ANSWER)
+            if answer.length is UNKNOWN_LENGTH:
+                reader.close()
+                raise S3Unreachable(f"s3: {self.endpoint.uri}: an answer without a length")
+            return evolve(found, reader=reader, length=answer.length)
+        try:
+            body = b"" if request.method == "HEAD" else await reader.all(ANSWER)
+        finally:
+            reader.close()
         if found.status >= 300 or (request.judged and b"<Error" in body[:400]):
             raise error_from(found.status, found.headers, body)
         return evolve(found, body=body)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -152,6 +152,17 @@ class S3Driver:
 
     async def _abort_orphans(self) -> None:
         """Abort multipart uploads that a crash has left behind: nobody else knows of them."""
+        try:
+            aborted = await self._abort_forgotten()
+        except CancelledError:
+            return
+        except (S3Error, StorageUnavailable) as error:
+            _log.warn("s3: forgotten multipart uploads stay: {error}", error=str(error))
+            return
+        if aborted:
+            _log.info("s3: {count} forgotten multipart uploads were aborted", count=aborted)
+
+    async def _abort_forgotten(self) -> int:
         aborted = 0
         now = datetime.now(UTC)
         own = f"{self.root}{DIRECTORY}/"
@@ -165,8 +176,7 @@ class S3Driver:
                 if forgotten:
                     await self.client.abort_multipart_upload(found.key, found.id)
                     aborted += 1
-        if aborted:
-            _log.info("s3: {count} forgotten multipart uploads were aborted", count=aborted)
+        return aborted
 
     async def _known(self, key: str) -> bool:
         """Whether the upload that a key belongs to still exists."""

@@ -120,9 +120,7 @@ class S3Uploads:
             with told():
                 await self._keep(state)
                 if state.multipart is not None:
-                    if state.multipart.key == state.aim or not self._owns(state.multipart.key):
-                        # Completing it would show a part of a blob under the blob's key.
-                        raise UploadMissing(token)
+                    self._may_complete(state.multipart)
                     await self._complete(state)
                     await self._write(state)
                 return list(state.segments), list(await self._tail(state))
@@ -305,10 +303,20 @@ class S3Uploads:
             await self.client.put_object(key, await self._tail(state))
             return
         if state.multipart is not None:
+            if state.multipart.key != key:
+                self._may_complete(state.multipart)
             await self._complete(state)
             if state.finished:
                 return
         await self.copier.join(state.segments, await self._tail(state), key)
+
+    def _may_complete(self, multipart: Multipart) -> None:
+        """Never show bytes under the key of a blob that they are not, or not yet, all of.
+
+        :raises UploadMissing: the upload was aimed at such a key.
+        """
+        if not self._owns(multipart.key):
+            raise UploadMissing(f"the upload was begun as {multipart.key}, and is not that")
 
     async def _complete(self, state: UploadState) -> None:
         """Complete the multipart upload, with the tail as its last part.

@@ -207,7 +207,9 @@ class S3Client:
         marker = "0"
         while True:
             query = {"uploadId": upload, "part-number-marker": marker}
-            root = _document(await self._ask("GET", key, query=query), "ListPartsResult")
+            # moto calls it a response.
+            found = await self._ask("GET", key, query=query)
+            root = _document(found, "ListPartsResult", "ListPartsResponse")
             parts += [
                 Part(int(item.text("PartNumber")), item.text("ETag"), int(item.text("Size")))
                 for item in root.all("Part")
@@ -276,10 +278,10 @@ class S3Client:
         return await self.transport.ask(request)
 
 
-def _document(found: S3Response, name: str) -> Element:
+def _document(found: S3Response, *names: str) -> Element:
     root = read(found.body)
-    if root is None or root.name != name:
-        raise S3Error("UnexpectedAnswer", f"the answer is no {name}", found.status)
+    if root is None or root.name not in names:
+        raise S3Error("UnexpectedAnswer", f"the answer is no {names[0]}", found.status)
     return root
 
 

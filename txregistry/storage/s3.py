@@ -153,7 +153,7 @@ class S3Driver:
     async def _abort_orphans(self) -> None:
         """Abort multipart uploads that a crash has left behind: nobody else knows of them."""
         try:
-            aborted = await self._abort_forgotten()
+            aborted = await self.abort_forgotten(datetime.now(UTC))
         except CancelledError:
             return
         except (S3Error, StorageUnavailable) as error:
@@ -162,9 +162,9 @@ class S3Driver:
         if aborted:
             _log.info("s3: {count} forgotten multipart uploads were aborted", count=aborted)
 
-    async def _abort_forgotten(self) -> int:
+    async def abort_forgotten(self, now: datetime) -> int:
+        """Abort what is old enough at a time; how many there were."""
         aborted = 0
-        now = datetime.now(UTC)
         own = f"{self.root}{DIRECTORY}/"
         for prefix in (own, f"{self.root}docker/registry/v2/blobs/"):
             for found in await self.client.list_multipart_uploads(prefix):

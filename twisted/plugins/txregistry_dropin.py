@@ -3,9 +3,11 @@
 from twisted.application.service import ServiceMaker
 
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
+from txregistry.storage.s3_settings import S3Maker
 
 twistd_command = ServiceMaker(
     "txregistry", "txregistry.tap", "A Docker/OCI image registry.", "txregistry"
 )
 filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
+s3_storage = S3Maker()

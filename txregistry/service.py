@@ -139,7 +139,10 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     makers = discover(IStorageMaker).makers
     storage = settings.storage
     root = getattr(storage.options, "rootdirectory", None)
-    state = Path(root) / "txregistry" if root is not None else Path.cwd()
+    if not isinstance(root, Path):
+        # A part of names in an object store is no directory of this machine.
+        root = None
+    state = root / "txregistry" if root is not None else Path.cwd()
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
     driver = checked(makers[storage.driver].make(storage.options, world), storage.driver, world)

@@ -17,7 +17,7 @@ from txregistry.world import World
 
 
 class TestAzure(StorageDriverContract):
-    root = ""
+    root = "some/where/"
 
     @pytest.fixture
     def make(
@@ -55,22 +55,3 @@ class TestAzure(StorageDriverContract):
             return sorted(names - {f"{self.root}blobs/one/data"})
 
         return found
-
-
-class TestAzureUnderARoot(TestAzure):
-    root = "some/where/"
-
-
-class TestAzureWithOldNames(TestAzure):
-    """In a container that distribution 2.x has written to."""
-
-    @pytest.fixture
-    def make(self, make: Callable[[], Any]) -> Callable[[], Any]:
-        def old() -> Any:
-            from attrs import evolve
-
-            driver = make()
-            driver.names = evolve(driver.names, old=True)
-            return driver
-
-        return old

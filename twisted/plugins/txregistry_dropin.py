@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
 
 twistd_command = ServiceMaker(
@@ -9,3 +10,4 @@ twistd_command = ServiceMaker(
 )
 filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
+azure_storage = AzureMaker()

@@ -57,7 +57,7 @@ class SharedAccess:
         """
         query = dict(parse_qsl(text.lstrip("?"), keep_blank_values=True))
         if "sig" not in query:
-            raise ValueError("credentials.secret: that is no shared access signature: sig= is missing")
+            raise ValueError("credentials.secret: a shared access signature has sig=, this has not")
         return cls(query)
 
     async def sign(self, request: Request) -> Request:
@@ -140,9 +140,7 @@ class ClientSecret:
             "scope": SCOPE,
         }
         if self.assertion is not None:
-            form["client_assertion_type"] = (
-                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-            )
+            form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
             form["client_assertion"] = self.assertion.read_text().strip()
         else:
             form["client_secret"] = self.secret

@@ -28,10 +28,7 @@ class Page:
 
 @frozen
 class BlockList:
-    """The blocks of a blob, by their identifiers.
-
-    :param etag: what the committed ones are called; empty if there are none.
-    """
+    """The blocks of a blob, by their identifiers."""
 
     committed: Sequence[str]
     uncommitted: Sequence[str]
@@ -88,6 +85,6 @@ def write_key_request(start: str, expiry: str) -> bytes:
 def read_key(data: bytes) -> DelegationKey:
     """A key to sign addresses with."""
     root = ElementTree.fromstring(data)
-    names = ("Oid", "Tid", "Start", "Expiry", "Service", "Version", "Value")
-    return DelegationKey(*(root.findtext(f"Signed{name}") or "" for name in names[:-1]),
-                         root.findtext("Value") or "")
+    names = ("Oid", "Tid", "Start", "Expiry", "Service", "Version")
+    found = {name.lower(): root.findtext(f"Signed{name}") or "" for name in names}
+    return DelegationKey(**found, value=root.findtext("Value") or "")

@@ -16,16 +16,16 @@ ADVICE = {
     "of this account, or has run out; compare accountkey with the keys of the account",
     "InvalidAuthenticationInfo": "the credentials are malformed, or of another kind than the "
     "account expects; look at storage.azure.accountkey and storage.azure.credentials",
-    "NoAuthenticationInformation": "the service saw no credentials; look at storage.azure.accountkey "
-    "and storage.azure.credentials",
+    "NoAuthenticationInformation": "the service saw no credentials; look at "
+    "storage.azure.accountkey and storage.azure.credentials",
     "KeyBasedAuthenticationNotPermitted": "shared keys are switched off for this account; use "
     "credentials.type client_secret or default_credentials",
     "AuthorizationPermissionMismatch": 'the identity lacks permission; give it the role "Storage '
     'Blob Data Contributor" on the container, or sign the shared access signature with racwdl',
-    "AuthorizationFailure": "the account's firewall or a missing permission forbids it; allow this "
-    'machine\'s network and the role "Storage Blob Data Contributor"',
-    "AuthorizationResourceTypeMismatch": "the shared access signature does not cover containers and "
-    "blobs; sign it with sr=c, or with srt=co",
+    "AuthorizationFailure": "the account's firewall or a missing permission forbids it; allow "
+    'this machine\'s network and the role "Storage Blob Data Contributor"',
+    "AuthorizationResourceTypeMismatch": "the shared access signature does not cover containers "
+    "and blobs; sign it with sr=c, or with srt=co",
     "AuthorizationServiceMismatch": "the shared access signature is not for the Blob service",
     "AuthorizationProtocolMismatch": "the shared access signature allows https only",
     "AuthorizationSourceIPMismatch": "the shared access signature is for other addresses than ours",

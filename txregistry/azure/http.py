@@ -13,6 +13,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
@@ -121,8 +122,8 @@ class Http:
         waiting: Deferred[Any] = self._client.request(
             method,
             url.encode("ascii"),
-            headers=dict(headers),
-            data=sent,  # type: ignore[arg-type]
+            headers=Headers({name: [text] for name, text in headers.items()}),
+            data=sent,
             allow_redirects=False,
             unbuffered=True,
             reactor=self.clock,

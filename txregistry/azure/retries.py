@@ -64,5 +64,5 @@ class Retries:
                 return result
 
     def _wait(self, number: int, asked: float) -> float:
-        most = min(self.longest, self.pause * 2**number)
+        most = min(self.longest, self.pause * (1 << number))
         return max(self.chance() * most, min(asked, self.longest))

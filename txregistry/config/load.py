@@ -183,9 +183,8 @@ class _Loading:
         driver = settings.storage.driver
         if getattr(self.makers[driver], "private", False):
             reason = f"storage.{driver} keeps everything inside one process"
-        elif (
-            settings.metadata.sqlite.path is None
-            and getattr(settings.storage.options, "rootdirectory", None) is None
+        elif settings.metadata.sqlite.path is None and not isinstance(
+            getattr(settings.storage.options, "rootdirectory", None), Path
         ):
             reason = "without metadata.sqlite.path the database belongs to one process"
         else:

@@ -115,9 +115,7 @@ def _settled(name: str, last: str) -> bool:
 
     ``a/`` stands for the name ``a`` and comes behind ``a-b``, which is greater as a name.
     """
-    return all(
-        f"{name[:end]}/" <= last for end in range(1, len(name)) if name[end] < "/"
-    )
+    return all(f"{name[:end]}/" <= last for end in range(1, len(name)) if name[end] < "/")
 
 
 def _is_object(key: str) -> bool:

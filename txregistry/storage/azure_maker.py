@@ -21,11 +21,11 @@ class AzureCredentials:
     """Who the registry is for Azure."""
 
     type: str | None = option(
-        "How it proves that: shared_key (accountkey), client_secret (clientid, tenantid and secret of "
-        "an application), shared_access (secret is a shared access signature for the container), or "
-        "default_credentials (what AZURE_CLIENT_ID and the other variables of Azure's tools say, or "
-        "the managed identity of the machine). Without a type it is shared_key if there is an "
-        "accountkey, otherwise default_credentials.",
+        "How it proves that: shared_key (accountkey), client_secret (clientid, tenantid and "
+        "secret of an application), shared_access (secret is a shared access signature for the "
+        "container), or default_credentials (what AZURE_CLIENT_ID and the other variables of "
+        "Azure's tools say, or the managed identity of the machine). Without a type it is "
+        "shared_key if there is an accountkey, otherwise default_credentials.",
         default=None,
         validator=validators.optional(validators.in_(KINDS)),
     )
@@ -58,9 +58,7 @@ class AzureSettings:
         default="",
     )
     credentials: AzureCredentials = option("Who we are.", factory=AzureCredentials)
-    max_retries: int = option(
-        "How often a request is repeated that may succeed later.", default=5
-    )
+    max_retries: int = option("How often a request is repeated that may succeed later.", default=5)
     retry_delay: Duration = option(
         "The pause before the first repetition, doubled before each further one; a random part of "
         "it is waited.",

@@ -82,9 +82,7 @@ class BlobClient:
 
     async def head_blob(self, name: str) -> BlobProperties:
         """Get Blob Properties."""
-        response = await self._send(self._blob("Get Blob Properties", "HEAD", name))
-        await response.body("Get Blob Properties")
-        return _properties(response)
+        return _properties(await self._whole("Get Blob Properties", "HEAD", name, {}, {}))
 
     async def get_blob(
         self, name: str, start: int = 0, stop: int | None = None, etag: str = ""
@@ -98,13 +96,23 @@ class BlobClient:
         if start or stop is not None:
             last = "" if stop is None else str(stop - 1)
             headers["x-ms-range"] = f"bytes={start}-{last}"
-        response = await self._send(self._blob("Get Blob", "GET", name, {}, headers))
+        request = self._blob("Get Blob", "GET", name, {}, headers)
+        response = await self.retries.run(lambda number: self._attempt(request))
         size = int(response.headers.get("content-length", "0"))
         return _properties(response), size, response.receiver("Get Blob")
 
     async def delete_blob(self, name: str, lease: str = "") -> None:
-        """Delete Blob; whoever repeats it does not mind that the first attempt succeeded."""
-        await self._whole("Delete Blob", "DELETE", name, {}, _lease(lease), gone=True)
+        """Delete Blob; an attempt whose answer was lost may have removed it."""
+        request = self._blob("Delete Blob", "DELETE", name, {}, _lease(lease))
+
+        async def attempt(number: int) -> None:
+            try:
+                await (await self._attempt(request)).body(request.operation)
+            except AzureError as error:
+                if number == 0 or error.code != "BlobNotFound":
+                    raise
+
+        await self.retries.run(attempt)
 
     async def list_blobs(self, prefix: str, delimiter: str, marker: str, limit: int) -> Page:
         """List Blobs: at most ``limit`` names, possibly none although there are more."""
@@ -255,28 +263,25 @@ class BlobClient:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         body: bytes = b"",
-        gone: bool = False,
     ) -> Response:
         """A request whose answer has a head that counts, and a body that does not."""
         request = self._blob(operation, method, name, query, headers, body)
-        response = await self._send(request, gone)
-        await response.body(operation)
-        return response
 
-    async def _body(self, request: Request) -> bytes:
-        async def attempt(number: int) -> bytes:
-            return await (await self._attempt(request, False)).body(request.operation)
+        async def attempt(number: int) -> Response:
+            response = await self._attempt(request)
+            await response.body(operation)
+            return response
 
         return await self.retries.run(attempt)
 
-    async def _send(self, request: Request, gone: bool = False) -> Response:
-        return await self.retries.run(lambda number: self._attempt(request, gone and number > 0))
+    async def _body(self, request: Request) -> bytes:
+        async def attempt(number: int) -> bytes:
+            return await (await self._attempt(request)).body(request.operation)
 
-    async def _attempt(self, request: Request, gone: bool) -> Response:
-        """One attempt.
+        return await self.retries.run(attempt)
 
-        :param gone: an earlier attempt may have removed the blob already.
-        """
+    async def _attempt(self, request: Request) -> Response:
+        """One attempt; its answer's body is still to be taken."""
         dated = {"x-ms-date": formatdate(self._now(), usegmt=True), "x-ms-version": VERSION}
         signed = await self.credential.sign(evolve(request, headers={**request.headers, **dated}))
         response = await self.http.request(
@@ -288,10 +293,7 @@ class BlobClient:
         )
         if response.status < 300:
             return response
-        error = await self._error(request.operation, response)
-        if gone and error.status == 404:
-            return response
-        raise error
+        raise await self._error(request.operation, response)
 
     async def _error(self, operation: str, response: Response) -> AzureError:
         code, message = read_error(await response.body(operation))

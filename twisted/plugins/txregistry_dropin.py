@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
 from txregistry.storage.s3_settings import S3Maker
 
@@ -10,4 +11,5 @@ twistd_command = ServiceMaker(
 )
 filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
+azure_storage = AzureMaker()
 s3_storage = S3Maker()

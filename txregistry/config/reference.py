@@ -15,12 +15,13 @@ from typing import Any, get_type_hints
 from attrs import NOTHING, has
 
 from ..model.options import METADATA_KEY, Duration, Size, Workers
+from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from ..storage.s3_settings import S3Maker
 from .settings import Settings, Storage
 from .structuring import _optional, default_of, options_of
 
-MAKERS = (FilesystemMaker(), MemoryMaker(), S3Maker())
+MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be
@@ -101,7 +102,11 @@ def reference_page() -> str:
     for maker in MAKERS:
         parts.append(_heading(f"storage.{maker.name}"))
         parts.append(f"The storage driver for {maker.summary}.\n")
-        parts += _reference(maker.settings, f"storage.{maker.name}")
+        key = f"storage.{maker.name}"
+        parts += _reference(maker.settings, key)
+        for name, hint in get_type_hints(maker.settings).items():
+            if has(_optional(hint)):
+                parts += _sections(_optional(hint), f"{key}.{name}")
     parts += _sections(Storage, "storage")
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])

@@ -227,10 +227,10 @@ def _adopt(
 ) -> bool:
     if connection.execute(DELETED_SINCE, (sight.position, repository)).fetchone() is not None:
         return False
-    counts = [0, 0, 0]
-    if finds.blobs or finds.manifests:
+    number = repository_id(connection, repository)
+    if number is None and (finds.blobs or finds.manifests):
         number = require_repository(connection, repository, now)
-        counts = _insert(connection, now, number, finds)
+    counts = _insert(connection, now, number, finds) if number is not None else [0, 0, 0]
     connection.execute(
         "UPDATE adoption SET blobs = blobs + ?, manifests = manifests + ?, tags = tags + ?,"
         " skipped = skipped + ?, updated = ?",

@@ -153,6 +153,15 @@ class Registry:
             )
 
 
+def database_path(settings: Settings) -> Path | None:
+    """Where the database is; None for a private one that is gone at the end."""
+    database = settings.metadata.sqlite.path
+    root = getattr(settings.storage.options, "rootdirectory", None)
+    if database is None and root is not None:
+        database = Path(root) / "txregistry" / "metadata.sqlite3"
+    return database
+
+
 def assemble(settings: Settings, reactor: Any) -> Registry:
     """Build the registry that the settings describe; nothing is opened yet.
 
@@ -165,9 +174,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
     driver = checked(makers[storage.driver].make(storage.options, world), storage.driver, world)
-    database = settings.metadata.sqlite.path
-    if database is None and root is not None:
-        database = state / "metadata.sqlite3"
+    database = database_path(settings)
     metadata = SqliteMetadata(database, world)
     locks = database.with_name("locks") if database is not None else None
     tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))

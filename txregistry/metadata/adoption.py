@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 
 from attrs import define
 from zope.interface import implementer
@@ -158,6 +159,21 @@ class SqliteAdoption:
             )
 
         await self.metadata.transact(job)
+
+
+def read_progress(path: Path) -> AdoptionProgress:
+    """How far a database is that another process may be using.
+
+    :raises ValueError: it cannot be read, or there is none.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        try:
+            return _progress(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise ValueError(f"the database {path} cannot be read: {error}") from error
 
 
 def _progress(connection: Connection) -> AdoptionProgress:

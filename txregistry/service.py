@@ -32,12 +32,26 @@ from .http.limits import Limits
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
-from .interfaces import IDoor, IHealth, ILifecycle, IStorageMaker, StorageError
+from .interfaces import (
+    AdoptionProgress,
+    AdoptionState,
+    IDoor,
+    IHealth,
+    ILifecycle,
+    IStorageMaker,
+    StorageError,
+)
 from .listening import Listener, listen, listen_plain
+from .metadata.adoption import SqliteAdoption
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
+from .registry import layout
+from .registry.adopting import Adopter
+from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
+from .registry.reading import TreeReader
 from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
@@ -78,7 +92,10 @@ class Registry:
     world: World
     core: Core
     door: IDoor
+    adopter: Adopter
+    indexer: Indexer
     purges: bool = True
+    indexes: bool = True
     _purging: LoopingCall | None = None
 
     async def start(self) -> None:
@@ -94,16 +111,21 @@ class Registry:
             await self.core.metadata.start()
             await self.world.in_thread(self.core.tree.locks.open)
             repeated = await self.core.tree.redo()
+            unread = await self.adopter.start()
         except StorageError as error:
             raise ValueError(str(error)) from error
         if repeated:
             _log.info("{count} changes of the tree were repeated", count=repeated)
+        if unread and self.indexes:
+            _log.info("the storage holds what the database does not know: reading it")
+            self.indexer.start()
         self._start_purging()
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
         if self._purging is not None and self._purging.running:
             self._purging.stop()
+        await self.indexer.stop()
         await self.core.tree.stop()
         self.core.tree.locks.close()
         await self.core.metadata.stop()
@@ -131,6 +153,16 @@ class Registry:
             )
 
 
+def database_path(settings: Settings) -> Path | None:
+    """Where the database is; None for a private one that is gone at the end."""
+    storage = settings.storage
+    database = settings.metadata.sqlite.path
+    private = getattr(discover(IStorageMaker).makers[storage.driver], "private", False)
+    if database is None and not private:
+        database = _state_directory(storage) / "metadata.sqlite3"
+    return database
+
+
 def assemble(settings: Settings, reactor: Any) -> Registry:
     """Build the registry that the settings describe; nothing is opened yet.
 
@@ -143,9 +175,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
     driver = checked(maker.make(storage.options, world), storage.driver, world)
-    database = settings.metadata.sqlite.path
-    if database is None and not getattr(maker, "private", False):
-        database = state / "metadata.sqlite3"
+    database = database_path(settings)
     metadata = SqliteMetadata(database, world)
     locks = database.with_name("locks") if database is not None else None
     tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
@@ -157,7 +187,9 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
         Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
     )
-    door: IDoor = StoredDoor(core)
+    adoption = SqliteAdoption(metadata, layout.REPOSITORIES)
+    adopter = Adopter(TreeReader(driver, world), adoption, reactor)
+    door: IDoor = SeeingDoor(StoredDoor(core), metadata, adopter)
     if not storage.delete.enabled:
         door = RestrictedDoor(
             door, DELETES, "deleting is switched off here (storage.delete.enabled)"
@@ -166,7 +198,24 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         door = RestrictedDoor(
             door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
         )
-    return Registry(settings, world, core, door)
+    return Registry(settings, world, core, door, adopter, Indexer(adopter, reactor, _tell_progress))
+
+
+def _tell_progress(progress: AdoptionProgress) -> None:
+    """Log how far the tree has been read."""
+    complete = progress.state is AdoptionState.COMPLETE
+    _log.info(
+        "{text}: {read} of {repositories} repositories, {manifests} manifests, {blobs} blobs, "
+        "{tags} tags, {skipped} left out",
+        text="the tree has been read" if complete else "reading the tree",
+        event="indexed" if complete else "indexing",
+        read=progress.read,
+        repositories=progress.repositories,
+        manifests=progress.manifests,
+        blobs=progress.blobs,
+        tags=progress.tags,
+        skipped=progress.skipped,
+    )
 
 
 def _state_directory(storage: Storage) -> Path:
@@ -390,7 +439,7 @@ def make_service(
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
-    registry.purges = share.number == 0
+    registry.purges = registry.indexes = share.number == 0
     site = make_site(settings, registry, reactor, share.of)
     admin = None
     if settings.http.debug.addr and share.number == 0:

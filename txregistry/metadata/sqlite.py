@@ -231,6 +231,23 @@ class SqliteMetadata:
     def touched(self, after: int | None) -> Touched:
         return self._read(queries.touched, after)
 
+    # --- for other modules of this room ------------------------------------------------------
+
+    def look(self, query: Callable[..., T], *arguments: Any) -> T:
+        """Run a point lookup, here and now."""
+        return self._read(query, *arguments)
+
+    async def look_far(self, query: Callable[..., T], *arguments: Any) -> T:
+        """Run a query that may be long, in a thread."""
+        return await self._read_far(query, *arguments)
+
+    async def transact(self, job: Callable[[sqlite3.Connection], T], durable: bool = True) -> T:
+        """Run a job in a transaction.
+
+        :param durable: whether it has to survive the machine, or the process only.
+        """
+        return await self._write(job, visible=True, durable=durable)
+
     # --- writing -----------------------------------------------------------------------------
 
     def _write(

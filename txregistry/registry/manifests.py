@@ -22,7 +22,7 @@ from ..interfaces import (
     StoredManifest,
     TreeChange,
 )
-from ..model.digests import ALGORITHMS, CANONICAL, Digest
+from ..model.digests import CANONICAL, Digest
 from ..model.errors import (
     DigestInvalid,
     ManifestBlobUnknown,
@@ -33,6 +33,7 @@ from ..model.events import Event, EventAction, Origin
 from ..model.manifests import Link, ManifestDocument, read_manifest
 from ..model.names import Reference, RepositoryName, Tag
 from . import layout
+from .records import manifest_record, storable
 from .tree import Tree
 
 THREAD_FROM = 64 * 1024
@@ -113,7 +114,7 @@ class Manifests:
                 {"expected": digest, "actual": actual},
             )
         self._check_urls(document)
-        record = _record(document, actual, len(body))
+        record = manifest_record(document, actual, len(body))
         required = await self._check_references(repository, document)
         await self._store(actual, body)
         changes = [layout.link(layout.revision_link(repository, actual), actual)]
@@ -225,11 +226,11 @@ class Manifests:
             return []
         blobs = [link.digest for link in document.required_blobs()]
         children = [link.digest for link in document.children if self._demanded(link)]
-        missing = [text for text in blobs + children if not _storable(text)]
+        missing = [text for text in blobs + children if not storable(text)]
         missing += await self.metadata.missing(
             repository,
-            [Digest(text) for text in blobs if _storable(text)],
-            [Digest(text) for text in children if _storable(text)],
+            [Digest(text) for text in blobs if storable(text)],
+            [Digest(text) for text in children if storable(text)],
         )
         if missing:
             raise ManifestBlobUnknown(tuple(dict.fromkeys(missing)))
@@ -262,25 +263,3 @@ def unknown(reference: Reference) -> ManifestUnknown:
 
 def _tagged(event: Event, tag: Tag) -> Event:
     return evolve(event, tag=tag)
-
-
-def _storable(text: str) -> bool:
-    return text.partition(":")[0] in ALGORITHMS
-
-
-def _digests(links: Sequence[Link]) -> list[Digest]:
-    return list(dict.fromkeys(Digest(link.digest) for link in links if _storable(link.digest)))
-
-
-def _record(document: ManifestDocument, digest: Digest, size: int) -> ManifestRecord:
-    subject = document.subject
-    return ManifestRecord(
-        digest=digest,
-        media_type=document.media_type,
-        size=size,
-        subject=Digest(subject) if subject is not None and _storable(subject) else None,
-        artifact_type=document.artifact_type,
-        annotations=document.annotations,
-        blobs=_digests(document.blobs),
-        children=_digests(document.children),
-    )

@@ -22,7 +22,7 @@ from wire import OCI_MANIFEST, Client, Reply, digest_of
 
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.digests import Digest
-from txregistry.model.errors import RegistryError
+from txregistry.model.errors import BlobUnknown, ManifestUnknown, UploadUnknown
 from txregistry.model.events import Origin
 from txregistry.model.names import RepositoryName, Tag
 from txregistry.model.spans import Span
@@ -46,6 +46,17 @@ class Unanswered(Exception):
     """The registry died before it answered."""
 
 
+class Refused(Exception):
+    """The registry could not do what it was asked for.
+
+    :param reply: its answer.
+    """
+
+    def __init__(self, method: str, path: str, reply: Reply) -> None:
+        super().__init__(method, path, reply.status, reply.body)
+        self.status = reply.status
+
+
 @define
 class Work:
     """Requests of one client, one after the other.
@@ -53,7 +64,9 @@ class Work:
     :param prefix: what repositories are called.
     :param kept: what was promised so far.
     :param effects: those of each answer, in order.
-    :param attempted: the effect of the request that was not answered.
+    :param attempted: the effect of the request that was not answered, or refused.
+    :param refusing: whether a request may be refused.
+    :param uncertain: keys of requests that were refused, which may have been done all the same.
     """
 
     client: Client
@@ -62,6 +75,8 @@ class Work:
     kept: Effect = field(factory=dict)
     effects: list[Effect] = field(factory=list)
     attempted: Effect = field(factory=dict)
+    refusing: bool = False
+    uncertain: set[Key] = field(factory=set)
 
     def step(
         self,
@@ -78,6 +93,10 @@ class Work:
             reply = self.client.call(method, path, body, headers, **query)
         except (OSError, HTTPException) as error:
             raise Unanswered from error
+        if self.refusing and reply.status >= 300:
+            self.uncertain.update(self.attempted)
+            self.effects.append({})
+            raise Refused(method, path, reply)
         assert reply.status < 300, (method, path, reply.status, reply.body)
         self.promise(self.attempted)
         self.attempted = {}
@@ -206,7 +225,7 @@ class Opened:
         now(self.driver.stop())
 
     def look(self, key: Key) -> bytes | None:
-        """What is behind a key: bytes, or None for nothing. No other error is one of the answers."""
+        """What is behind a key: bytes, or None for nothing; no other error is an answer."""
         kind, name, what = key
         repository = RepositoryName(name)
         try:
@@ -221,8 +240,7 @@ class Opened:
                 return drained(blob.reader)
             reference = Tag(what) if kind == "tag" else Digest(what)
             return bytes(now(self.registry.get_manifest(repository, reference)).body)
-        except RegistryError as error:
-            assert error.code.value.endswith("UNKNOWN"), error
+        except (BlobUnknown, ManifestUnknown, UploadUnknown):
             return None
 
 
@@ -262,7 +280,7 @@ def check(
     """What was promised is there, what was attempted is there whole or not at all.
 
     :param look: tells what is behind a key.
-    :param sessions: whether upload sessions are promised: they survive the process, not the machine.
+    :param sessions: whether upload sessions are promised; they survive the process alone.
     """
     before, after = [], []
     for key in {**kept, **attempted}:

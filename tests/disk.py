@@ -6,7 +6,7 @@ a test takes the cases that hurt most:
 
 * ``killed``: everything that the kernel was told, as after the death of the process alone;
 * ``strict``: nothing but what was synced, names too;
-* ``names``: all names, with no data but what was synced, which is where files of no bytes come from;
+* ``names``: all names, but no data that was not synced, which is where empty files come from;
 * ``chance``: for each directory any beginning of its changes, for each file any of its writes.
 """
 
@@ -37,7 +37,14 @@ class File:
 
     def sync(self) -> None:
         """Everything so far is on the disk."""
-        self.synced = bytes(self.data)
+        data = bytearray(self.synced)
+        for offset, piece in self.pending:
+            change(data, offset, piece)
+        self.synced = bytes(data)
+        self.pending.clear()
+
+    def fail(self) -> None:
+        """A sync has failed: the kernel shows what was written, but will not write it any more."""
         self.pending.clear()
 
     def content(self, kind: str, chance: random.Random) -> bytes:
@@ -157,6 +164,8 @@ class Disk:
                 self._inodes[words[0]].write(int(words[1]), None)
             case "S":
                 self._inodes[words[0]].sync()
+            case "F":
+                self._inodes[words[0]].fail()
             case "D":
                 node = self._find(words[0])
                 assert isinstance(node, Directory)

@@ -277,8 +277,8 @@ static int synced(int descriptor, const char *name)
     result = fault(directory ? SYNC_DIRECTORY : SYNC, path) ? -1 : call(descriptor);
     if (!result && directory)
         note(NULL, 0, "D %s\n", path);
-    else if (!result)
-        note(NULL, 0, "S %llu\n", (unsigned long long)status.st_ino);
+    else if (!directory)
+        note(NULL, 0, "%c %llu\n", result ? 'F' : 'S', (unsigned long long)status.st_ino);
     unlock();
     return result;
 }

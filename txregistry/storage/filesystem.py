@@ -39,6 +39,7 @@ from .early import EarlySyncs
 from .files import FileReader, open_file
 from .keys import check_key
 from .local_uploads import LocalUploads
+from .reserve import Reserve
 from .staging import Staging
 from .walking import entries, holds_file, walk
 
@@ -58,10 +59,12 @@ class FilesystemDriver:
     """Objects as files; the contract is that of ``IStorageDriver``.
 
     :param root: the root directory; a relative one is meant from where the process is now.
+    :param reserve: bytes of the disk that uploads leave free; None for a part of it.
     """
 
     root: Path
     world: IWorld
+    reserve: int | None = 0
     _directories: Directories = field(init=False)
     _staging: Staging = field(init=False)
     _uploads: LocalUploads = field(init=False)
@@ -73,7 +76,12 @@ class FilesystemDriver:
         self.root = self.root.absolute()
         self._directories = Directories(self.root)
         self._staging = Staging(self.root / OWN / "tmp")
-        self._uploads = LocalUploads(self.root / OWN / "uploads", self._directories, self._staging)
+        self._uploads = LocalUploads(
+            self.root / OWN / "uploads",
+            self._directories,
+            self._staging,
+            Reserve(self.root, self.reserve),
+        )
         self._early = EarlySyncs(self._uploads, self.world)
 
     # --- life --------------------------------------------------------------------------------

@@ -32,12 +32,13 @@ from .http.limits import Limits
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
-from .interfaces import IDoor, IHealth, ILifecycle, IStorageMaker, StorageError
+from .interfaces import IDoor, IHealth, ILifecycle, ILocalFile, IStorageMaker, StorageError
 from .listening import Listener, listen, listen_plain
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry.manifests import ManifestRules, Manifests
 from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.scrub import Scrub
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
@@ -78,7 +79,10 @@ class Registry:
     world: World
     core: Core
     door: IDoor
-    purges: bool = True
+    scrub: Scrub
+    first: bool = True
+    """Whether the work beside serving is that of this process."""
+
     _purging: LoopingCall | None = None
 
     async def start(self) -> None:
@@ -99,11 +103,13 @@ class Registry:
         if repeated:
             _log.info("{count} changes of the tree were repeated", count=repeated)
         self._start_purging()
+        self._start_scrubbing()
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
         if self._purging is not None and self._purging.running:
             self._purging.stop()
+        await self.scrub.stop()
         await self.core.tree.stop()
         self.core.tree.locks.close()
         await self.core.metadata.stop()
@@ -114,10 +120,16 @@ class Registry:
 
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
-        if purging.enabled and self.purges:
+        if purging.enabled and self.first:
             self._purging = LoopingCall(lambda: background(self._purge(), "purging uploads"))
             self._purging.clock = self.world.reactor
             self._purging.start(purging.interval)
+
+    def _start_scrubbing(self) -> None:
+        # Object stores look after their bytes themselves, and charge for reading them.
+        local = ILocalFile.providedBy(self.core.driver)
+        if self.settings.storage.maintenance.scrub.enabled and self.first and local:
+            self.scrub.start()
 
     async def _purge(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
@@ -166,7 +178,12 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         door = RestrictedDoor(
             door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
         )
-    return Registry(settings, world, core, door)
+    maintenance = storage.maintenance.scrub
+    position = state / "scrub" if root is not None else None
+    scrub = Scrub(
+        driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
+    )
+    return Registry(settings, world, core, door, scrub)
 
 
 def _manifest_rules(settings: Settings) -> ManifestRules:
@@ -380,7 +397,7 @@ def make_service(
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
-    registry.purges = share.number == 0
+    registry.first = share.number == 0
     site = make_site(settings, registry, reactor, share.of)
     admin = None
     if settings.http.debug.addr and share.number == 0:

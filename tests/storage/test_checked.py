@@ -19,6 +19,7 @@ from txregistry.interfaces import (
     ILifecycle,
     ILocalFile,
     ILocating,
+    IMoving,
     IShownAppend,
     IStorageDriver,
     ObjectMissing,
@@ -32,7 +33,15 @@ from txregistry.storage.memory import MemoryDriver
 from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
 
-CAPABILITIES = [ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle]
+CAPABILITIES = [
+    ILocalFile,
+    IShownAppend,
+    IDeferredSync,
+    IMoving,
+    ILocating,
+    IHealth,
+    ILifecycle,
+]
 
 
 @define

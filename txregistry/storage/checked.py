@@ -20,6 +20,7 @@ from ..interfaces import (
     ILifecycle,
     ILocalFile,
     ILocating,
+    IMoving,
     IReader,
     IShownAppend,
     IStorageDriver,
@@ -29,7 +30,15 @@ from ..interfaces import (
 from .calls import CheckedReader, DriverCalls, Observe
 from .keys import check_key
 
-CAPABILITIES = (ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle)
+CAPABILITIES = (
+    ILocalFile,
+    IShownAppend,
+    IDeferredSync,
+    IMoving,
+    ILocating,
+    IHealth,
+    ILifecycle,
+)
 MAXIMUM_TOKEN = 512
 PATIENCE = 60.0
 
@@ -164,6 +173,9 @@ class Checked:
 
     async def settle(self, keys: Sequence[str]) -> None:
         await self.calls.long("settle", self.inner.settle, [check_key(key) for key in keys])
+
+    async def move(self, key: str, target: str) -> None:
+        await self.calls.quick("move", self.inner.move, check_key(key), check_key(target))
 
     async def locate(self, key: str, method: str, lifetime: float) -> str | None:
         if method not in ("GET", "HEAD"):

@@ -1,6 +1,6 @@
 """Reading whole objects with an eye on their digest: the last piece of a damaged one is withheld.
 
-May import the model, the interfaces and Twisted's Deferreds.
+May import the model, the interfaces and other modules of this room.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from collections.abc import Callable
 from attrs import define, field
 from zope.interface import implementer
 
-from ..interfaces import IReader, IWorld, StorageUnavailable
+from ..interfaces import IReader, IWorld
 from ..model.digests import Digest, Hasher
+from ..model.errors import BlobUnknown
+from .translate import storage_errors
 
 INLINE = 64 * 1024
 """Pieces up to this many bytes are hashed in place: cheaper than a change of threads."""
@@ -40,9 +42,10 @@ class VerifiedReader:
     async def read(self, limit: int) -> bytes:
         """See :class:`~txregistry.interfaces.IReader`.
 
-        :raises StorageUnavailable: this would be the last piece of something else.
+        :raises BlobUnknown: this would be the last piece of something else.
         """
-        piece = await self.inner.read(limit)
+        with storage_errors():
+            piece = await self.inner.read(limit)
         if len(piece) <= INLINE:
             self._hasher.update(piece)
         else:
@@ -50,7 +53,7 @@ class VerifiedReader:
         at_end = not piece or self._hasher.size == self.size
         if at_end and self._hasher.digest() != self.digest:
             self.damaged()
-            raise StorageUnavailable(f"the bytes of {self.digest} are damaged")
+            raise BlobUnknown("the bytes of the blob are damaged", {"digest": self.digest})
         return piece
 
     def close(self) -> None:

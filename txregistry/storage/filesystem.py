@@ -2,9 +2,10 @@
 
 Objects are files below the root directory under their keys. Uploads are files below
 ``txregistry/uploads`` and small objects are staged below ``txregistry/tmp``, on the same file
-system; the registry's own directory never shows in lists, and only what is in quarantine has keys. Order of writes: data,
-sync, name, sync of the directory. Symbolic links are an operator's business: none is an object, and
-lists do not look behind them. May import the interfaces and other modules of this room.
+system; the registry's own directory never shows in lists, and only its quarantine has keys. Order
+of writes: data, sync, name, sync of the directory. Symbolic links are an operator's business: none
+is an object, and lists do not look behind them. May import the interfaces and other modules of this
+room.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ from acknowledged import (
 )
 from attrs import field, frozen
 from disk import Disk, Event, crashes, read_record
-from faults import SYNC, Faults, fast_directory
+from faults import SYNC, Faults
 from wire import Client
 
 from txregistry.interfaces import StorageError
@@ -86,14 +85,6 @@ def recorded(directory: Path, without: str = "") -> Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that every test looks at."""
     return recorded(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture
-def shelf() -> Iterator[Path]:
-    """Where the directories of crashes are made."""
-    directory = fast_directory("crashes")
-    yield directory
-    shutil.rmtree(directory)
 
 
 def look_after(

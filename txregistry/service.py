@@ -38,6 +38,7 @@ from .interfaces import (
     IDoor,
     IHealth,
     ILifecycle,
+    ILocalFile,
     IStorageMaker,
     StorageError,
 )
@@ -51,6 +52,7 @@ from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
@@ -94,8 +96,10 @@ class Registry:
     door: IDoor
     adopter: Adopter
     indexer: Indexer
-    purges: bool = True
-    indexes: bool = True
+    scrub: Scrub
+    first: bool = True
+    """Whether the work beside serving is that of this process."""
+
     _purging: LoopingCall | None = None
 
     async def start(self) -> None:
@@ -116,16 +120,18 @@ class Registry:
             raise ValueError(str(error)) from error
         if repeated:
             _log.info("{count} changes of the tree were repeated", count=repeated)
-        if unread and self.indexes:
+        if unread and self.first:
             _log.info("the storage holds what the database does not know: reading it")
             self.indexer.start()
         self._start_purging()
+        self._start_scrubbing()
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
         if self._purging is not None and self._purging.running:
             self._purging.stop()
         await self.indexer.stop()
+        await self.scrub.stop()
         await self.core.tree.stop()
         self.core.tree.locks.close()
         await self.core.metadata.stop()
@@ -136,10 +142,16 @@ class Registry:
 
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
-        if purging.enabled and self.purges:
+        if purging.enabled and self.first:
             self._purging = LoopingCall(lambda: background(self._purge(), "purging uploads"))
             self._purging.clock = self.world.reactor
             self._purging.start(purging.interval)
+
+    def _start_scrubbing(self) -> None:
+        # Object stores look after their bytes themselves, and charge for reading them.
+        local = ILocalFile.providedBy(self.core.driver)
+        if self.settings.storage.maintenance.scrub.enabled and self.first and local:
+            self.scrub.start()
 
     async def _purge(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
@@ -198,7 +210,20 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         door = RestrictedDoor(
             door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
         )
-    return Registry(settings, world, core, door, adopter, Indexer(adopter, reactor, _tell_progress))
+    maintenance = storage.maintenance.scrub
+    position = None if database is None else state / "scrub"
+    scrub = Scrub(
+        driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
+    )
+    return Registry(
+        settings,
+        world,
+        core,
+        door,
+        adopter,
+        Indexer(adopter, reactor, _tell_progress),
+        scrub,
+    )
 
 
 def _tell_progress(progress: AdoptionProgress) -> None:
@@ -439,7 +464,7 @@ def make_service(
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
-    registry.purges = registry.indexes = share.number == 0
+    registry.first = share.number == 0
     site = make_site(settings, registry, reactor, share.of)
     admin = None
     if settings.http.debug.addr and share.number == 0:

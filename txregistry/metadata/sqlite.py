@@ -41,6 +41,7 @@ from ..model.pages import Listing, Page
 from ..shared import SharedNumber
 from . import changes as change
 from . import queries
+from .journal import write_anew
 from .schema import migrate
 from .writer import Writer, database_error
 
@@ -113,6 +114,9 @@ class SqliteMetadata:
         connection = self._connect()
         try:
             migrate(connection)
+            if self.path is not None:
+                # An error of the disk may have gone unnoticed with the process before.
+                write_anew(connection)
         except BaseException:
             connection.close()
             raise

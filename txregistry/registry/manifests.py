@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from ..interfaces import (
@@ -33,6 +33,7 @@ from ..model.events import Event, EventAction, Origin
 from ..model.manifests import Link, ManifestDocument, read_manifest
 from ..model.names import Reference, RepositoryName, Tag
 from . import layout
+from .quarantine import Quarantine
 from .records import manifest_record, storable
 from .tree import Tree
 
@@ -58,6 +59,10 @@ class ManifestRules:
     deny: Sequence[re.Pattern[str]] = ()
 
 
+def _quarantine(manifests: Manifests) -> Quarantine:
+    return Quarantine(manifests.driver, manifests.metadata, manifests.tree, manifests.world)
+
+
 @define(eq=False)
 class Manifests:
     """The manifests of a registry."""
@@ -67,9 +72,13 @@ class Manifests:
     tree: Tree
     world: IWorld
     rules: ManifestRules = ManifestRules()
+    quarantine: Quarantine = field(default=Factory(_quarantine, takes_self=True))
     _bodies: dict[Digest, bytes] = field(factory=dict)
     _cached: int = 0
     _log: Logger = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self.quarantine.remembered = self._bodies.get
 
     async def find(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
         """The record of a manifest.
@@ -195,18 +204,21 @@ class Manifests:
                 "the bytes of manifest {digest} are missing or damaged; push it again",
                 digest=record.digest,
             )
+            if body:
+                self.quarantine.suspect(record.digest)
             raise unknown(record.digest)
         return body
 
     async def _store(self, digest: Digest, body: bytes) -> None:
         """Make the bytes durable, unless they are there already and whole."""
         key = layout.content(digest)
-        try:
-            if await self.driver.get(key) == body:
-                return
-        except ObjectMissing:
-            pass
-        await self.driver.put(key, body)
+        async with self.tree.locks.holding(key):
+            try:
+                if await self.driver.get(key) == body:
+                    return
+            except ObjectMissing:
+                pass
+            await self.driver.put(key, body)
 
     def _remember(self, digest: Digest, body: bytes) -> None:
         self._bodies[digest] = body

@@ -24,7 +24,7 @@ from ..tap import load_or_complain
 from . import GOOD
 
 if TYPE_CHECKING:
-    from ..service import Registry
+    from ..assembly import Registry
 
 
 def add_to(commands: Any) -> None:

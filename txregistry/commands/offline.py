@@ -21,12 +21,12 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
+from ..assembly import Registry, assemble
 from ..config.load import Loaded
 from ..finishing import deferred
 from ..interfaces import ILifecycle, IRegistry, StorageError
 from ..model.errors import RegistryError
 from ..model.events import Origin
-from ..service import Registry, assemble
 from . import BAD
 
 EXPECTED = (RegistryError, StorageError, ValueError, OSError)

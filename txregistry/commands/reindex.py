@@ -48,8 +48,8 @@ def run(chosen: argparse.Namespace) -> int:
 
 
 def _reindex(loaded: Loaded, anew: bool, as_json: bool) -> int:
+    from ..assembly import Registry
     from ..registry.indexing import Indexer
-    from ..service import Registry
     from .offline import offline
 
     async def work(registry: Registry) -> int:
@@ -71,8 +71,8 @@ def _reindex(loaded: Loaded, anew: bool, as_json: bool) -> int:
 
 def _show(loaded: Loaded, as_json: bool) -> int:
     """Tell how far a database is; on a terminal until it is complete."""
+    from ..assembly import database_path
     from ..metadata.adoption import read_progress
-    from ..service import database_path
 
     path = database_path(loaded.settings)
     if path is None:

@@ -11,13 +11,15 @@ import errno
 import os
 import random
 import shutil
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from acknowledged import (
     Effect,
-    Key,
     Opened,
     Refused,
     Unanswered,
@@ -26,7 +28,7 @@ from acknowledged import (
     check_tree,
     over_http,
 )
-from attrs import field, frozen
+from attrs import frozen
 from disk import Disk, Event, crashes, read_record
 from faults import SYNC, Faults
 from wire import Client
@@ -37,6 +39,9 @@ NIGHTLY = os.environ.get("DURABILITY") == "nightly"
 KILLS = 250 if NIGHTLY else 8
 POWER_CUTS = 2000 if NIGHTLY else 60
 """Moments for each kind of power cut."""
+
+CLIENTS = 3
+"""Clients at once in a recorded run."""
 
 READY = 2.0
 """Seconds after which a registry that was killed serves again; more where many tests run."""
@@ -50,35 +55,40 @@ class Run:
 
     root: Path
     events: list[Event]
-    effects: list[Effect]
-    uncertain: set[Key] = field(factory=set)
+    works: list[Work]
 
-    def promised(self, answers: int) -> tuple[Effect, Effect]:
-        """What was promised after so many answers, and what was on its way."""
-        kept: Effect = {}
-        for effect in self.effects[:answers]:
-            kept.update(effect)
-        for key in self.uncertain:
-            kept.pop(key, None)
-        return kept, self.effects[answers] if answers < len(self.effects) else {}
+    def promised(self, answers: Counter[int]) -> Iterator[tuple[Effect, Effect]]:
+        """What each client was promised after so many answers, and what was on its way."""
+        for work in self.works:
+            for port, effects in work.effects.items():
+                count = answers[port]
+                kept: Effect = {}
+                for effect in effects[:count]:
+                    kept.update(effect)
+                for key in work.uncertain:
+                    kept.pop(key, None)
+                yield kept, effects[count] if count < len(effects) else {}
 
 
 def recorded(directory: Path, without: str = "") -> Run:
     """Run a registry, and push and delete in every way."""
     faults = Faults(directory, without)
     registry = faults.registry(recorded=True)
-    registry.start(wait=False)
+    works = [
+        Work(Client(registry), f"x{number}", random.Random(number)) for number in range(CLIENTS)
+    ]
     try:
-        registry.wait_until_ready()
-        client = Client(registry)
-        polls = sum(event.letter == "A" for event in read_record(faults.record))
-        work = Work(client, "x", random.Random(1))
-        work.effects = [{} for _ in range(polls)]
-        work.every_path()
-        client.close()
+        registry.start()
+        threads = [threading.Thread(target=work.every_path) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     finally:
         registry.kill()
-    return Run(registry.root, read_record(faults.record), work.effects)
+    for work in works:
+        work.client.close()
+    return Run(registry.root, read_record(faults.record), works)
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +98,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def look_after(
-    run: Run, shelf: Path, answers: int, disk: Disk, kind: str, chance: random.Random
+    run: Run, shelf: Path, answers: Counter[int], disk: Disk, kind: str, chance: random.Random
 ) -> None:
     """Look at what a crash leaves, as the next start finds it."""
     root = shelf / "root"
     disk.write(root, kind, chance)
-    kept, attempted = run.promised(answers)
     try:
         with Opened(root) as opened:
-            check(opened.look, kept, attempted, sessions=kind == "killed")
+            for kept, attempted in run.promised(answers):
+                check(opened.look, kept, attempted, sessions=kind == "killed")
         with Opened(root) as opened:
             check_tree(opened)
         assert list((root / "txregistry/tmp").iterdir()) == []
@@ -151,11 +161,9 @@ def test_power_cuts_after_a_failed_sync(tmp_path: Path, shelf: Path, point: int)
     """What a sync of the database has lost is missing under nothing that is acknowledged later."""
     faults = Faults(tmp_path)
     registry = faults.registry(recorded=True)
-    effects: list[Effect] = []
-    uncertain: set[Key] = set()
+    works: list[Work] = []
     try:
         registry.start()
-        effects += [{} for event in read_record(faults.record) if event.letter == "A"]
         for life in range(3):
             work = Work(Client(registry), f"life{life}", random.Random(life), refusing=life == 1)
             if life == 1:
@@ -166,11 +174,10 @@ def test_power_cuts_after_a_failed_sync(tmp_path: Path, shelf: Path, point: int)
                 pass
             assert (life != 1) or faults.seen >= point
             work.client.close()
-            effects += work.effects
-            uncertain |= work.uncertain
+            works.append(work)
     finally:
         registry.kill()
-    run = Run(registry.root, read_record(faults.record), effects, uncertain)
+    run = Run(registry.root, read_record(faults.record), works)
     assert any(event.letter == "F" for event in run.events)
     survive(run, shelf, "strict", 30)
 

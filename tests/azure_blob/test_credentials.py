@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -260,27 +260,16 @@ def test_advice(code: str, skew: float, advice: str) -> None:
 def test_pauses() -> None:
     """They double, are random, have a limit, and heed what the service asks for."""
     clock = Clock()
-    failures = iter([0.0, 0.0, 7.0, 100.0])
-    waits: list[float] = []
+    asked = [0.0, 0.0, 7.0, 100.0, 0.0]
 
-    def attempt(number: int) -> Any:
-        async def fail() -> None:
-            raise AzureError("Put Blob", 503, "ServerBusy", "", retry_after=next(failures))
+    async def attempt(number: int) -> None:
+        raise AzureError("Put Blob", 503, "ServerBusy", "", retry_after=asked[number])
 
-        return fail()
-
-    chance: Callable[[], float] = lambda: 0.5  # noqa: E731
     found: list[Any] = []
-    running = Deferred.fromCoroutine(Retries(clock, 4, 2.0, chance=chance).run(attempt))
+    running = Deferred.fromCoroutine(Retries(clock, 4, 2.0, chance=lambda: 0.5).run(attempt))
     running.addErrback(found.append)
-    while not found:
-        calls = clock.getDelayedCalls()
-        if not calls:
-            break
-        wait = calls[0].getTime() - clock.seconds()
-        waits.append(wait)
-        try:
-            clock.advance(wait)
-        except StopIteration:
-            break
-    assert waits == [1.0, 2.0, 7.0, 10.0]
+    for expected in (1.0, 2.0, 7.0, 10.0):
+        (waiting,) = clock.getDelayedCalls()
+        assert waiting.getTime() - clock.seconds() == expected
+        clock.advance(expected)
+    assert found[0].check(AzureError)

@@ -22,7 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .config.load import Loaded
-from .config.settings import Settings
+from .config.settings import Settings, Storage
 from .finishing import background
 from .http.access import AccessLog
 from .http.addresses import Addresses
@@ -138,16 +138,13 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     """
     makers = discover(IStorageMaker).makers
     storage = settings.storage
-    root = getattr(storage.options, "rootdirectory", None)
-    if not isinstance(root, Path):
-        # A part of names in an object store is no directory of this machine.
-        root = None
-    state = root / "txregistry" if root is not None else Path.cwd()
+    maker = makers[storage.driver]
+    state = _state_directory(storage)
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
-    driver = checked(makers[storage.driver].make(storage.options, world), storage.driver, world)
+    driver = checked(maker.make(storage.options, world), storage.driver, world)
     database = settings.metadata.sqlite.path
-    if database is None and root is not None:
+    if database is None and not getattr(maker, "private", False):
         database = state / "metadata.sqlite3"
     metadata = SqliteMetadata(database, world)
     locks = database.with_name("locks") if database is not None else None
@@ -170,6 +167,14 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
             door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
         )
     return Registry(settings, world, core, door)
+
+
+def _state_directory(storage: Storage) -> Path:
+    """Where the files of this program lie beside what is stored."""
+    if storage.root is not None:
+        return storage.root / "txregistry"
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else Path.cwd() / "registry-state"
 
 
 def _manifest_rules(settings: Settings) -> ManifestRules:
@@ -197,10 +202,12 @@ def make_site(
     """
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
+    redirect = settings.storage.redirect
     rules = Rules(
         manifest_size=http.limits.manifestsize,
         catalog_maximum=settings.catalog.maxentries,
         tags_maximum=settings.tags.maxtags,
+        redirect_lifetime=0 if redirect.disable else redirect.lifetime,
     )
     limits = Limits(
         header_size=http.limits.headersize,

@@ -134,7 +134,9 @@ class Felt:
         ]
 
     def _peak(self, server: Server, work: Callable[[], object]) -> Measure:
-        """The memory at most while something is done."""
+        """The memory at most while something is done, in a process that has done nothing else."""
+        server.stop()
+        server.start()
         idle = peak = server.resident()
         done = threading.Event()
 

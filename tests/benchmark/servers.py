@@ -76,7 +76,8 @@ class Server(Running):
         """Start it; returns when it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.root.mkdir(parents=True, exist_ok=True)
-        self.environment = {"OTEL_TRACES_EXPORTER": "none"}
+        # Modules are compiled once, as an installation has them.
+        self.environment = {"OTEL_TRACES_EXPORTER": "none", "PYTHONDONTWRITEBYTECODE": ""}
         began = time.perf_counter()
         super().start(wait)
         self.started = time.perf_counter() - began

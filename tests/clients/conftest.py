@@ -181,3 +181,9 @@ def containerd(scratch: Path, environment: dict[str, str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def medium(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A layout with an image that has a layer of some parts of an object store's."""
+    return make_layout(tmp_path_factory.mktemp("medium"), [27 * 1024**2 + 1, 11 * 1024**2])

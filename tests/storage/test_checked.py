@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from txregistry.interfaces import (
     IDeferredSync,
+    IGathering,
     IHealth,
     ILifecycle,
     ILocalFile,
@@ -32,7 +33,15 @@ from txregistry.storage.memory import MemoryDriver
 from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
 
-CAPABILITIES = [ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle]
+CAPABILITIES = [
+    ILocalFile,
+    IShownAppend,
+    IDeferredSync,
+    IGathering,
+    ILocating,
+    IHealth,
+    ILifecycle,
+]
 
 
 @define

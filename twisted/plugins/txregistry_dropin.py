@@ -4,6 +4,7 @@ from twisted.application.service import ServiceMaker
 
 from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
+from txregistry.storage.s3_settings import S3Maker
 
 twistd_command = ServiceMaker(
     "txregistry", "txregistry.tap", "A Docker/OCI image registry.", "txregistry"
@@ -11,3 +12,4 @@ twistd_command = ServiceMaker(
 filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()
+s3_storage = S3Maker()

@@ -183,10 +183,6 @@ class _Loading:
         driver = settings.storage.driver
         if getattr(self.makers[driver], "private", False):
             reason = f"storage.{driver} keeps everything inside one process"
-        elif settings.metadata.sqlite.path is None and not isinstance(
-            getattr(settings.storage.options, "rootdirectory", None), Path
-        ):
-            reason = "without metadata.sqlite.path the database belongs to one process"
         else:
             return settings
         origin = self.structuring.origins["workers"]

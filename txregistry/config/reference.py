@@ -17,10 +17,11 @@ from attrs import NOTHING, has
 from ..model.options import METADATA_KEY, Duration, Size, Workers
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
+from ..storage.s3_settings import S3Maker
 from .settings import Settings, Storage
 from .structuring import _optional, default_of, options_of
 
-MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker())
+MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be

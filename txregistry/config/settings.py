@@ -120,6 +120,18 @@ class Maintenance:
 
 
 @frozen
+class Redirect:
+    """Sending clients to the storage for blobs, where it has addresses of its own."""
+
+    disable: bool = option("Send every blob from here.", default=False)
+    lifetime: Duration = option(
+        "How long such an address is good for; it has to outlast the start of a download.",
+        default=Duration(20 * 60),
+        validator=validators.gt(0),
+    )
+
+
+@frozen
 class Storage:
     """Where bytes are kept. One storage driver's section stands beside the options here."""
 
@@ -127,6 +139,16 @@ class Storage:
     options: Any
     delete: Delete = option("Deleting by clients.", factory=Delete)
     maintenance: Maintenance = option("Work on the storage.", factory=Maintenance)
+    redirect: Redirect = option(
+        "Sending clients to the storage for blobs: S3 does, the local disk does not.",
+        factory=Redirect,
+    )
+
+    @property
+    def root(self) -> Path | None:
+        """The directory of a storage that is one."""
+        root = getattr(self.options, "rootdirectory", None)
+        return root if isinstance(root, Path) else None
 
 
 @frozen
@@ -135,7 +157,9 @@ class Sqlite:
 
     path: Path | None = option(
         "The database file. Without it: txregistry/metadata.sqlite3 below the root directory "
-        "of the storage.",
+        "of the storage; for a storage without one, registry-state/metadata.sqlite3 in the working "
+        "directory, or metadata.sqlite3 in the directory that the service manager gives "
+        "(STATE_DIRECTORY).",
         default=None,
         example="/var/lib/registry/txregistry/metadata.sqlite3",
     )

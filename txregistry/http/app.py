@@ -47,7 +47,7 @@ class RegistryApp:
         self.klein = Klein()
         self.klein.url_map.strict_slashes = False
         self.klein.url_map.merge_slashes = False
-        blobs = BlobHandlers(addresses)
+        blobs = BlobHandlers(addresses, rules.redirect_lifetime)
         manifests = ManifestHandlers(addresses, rules)
         uploads = UploadHandlers(addresses)
         lists = ListHandlers(addresses, rules)

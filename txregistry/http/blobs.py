@@ -24,9 +24,13 @@ SMALL = 64 * 1024
 
 @frozen
 class BlobHandlers:
-    """GET, HEAD and DELETE of a blob."""
+    """GET, HEAD and DELETE of a blob.
+
+    :param lifetime: seconds that clients may read a blob elsewhere; 0 sends nobody away.
+    """
 
     addresses: Addresses
+    lifetime: float = 0.0
 
     async def get(
         self, registry: IRegistry, request: RegistryRequest, name: str, digest: str
@@ -36,7 +40,14 @@ class BlobHandlers:
         condition = request.header("If-Match")
         if condition is not None and not matches(condition, wanted, weak=False):
             raise PreconditionFailed("the blob has another digest than If-Match names")
-        if request.method == b"HEAD" or matches(request.header("If-None-Match"), wanted, weak=True):
+        unmodified = matches(request.header("If-None-Match"), wanted, weak=True)
+        if self.lifetime and not unmodified:
+            place = await registry.locate_blob(
+                repository, wanted, request.method.decode("ascii"), self.lifetime
+            )
+            if place is not None:
+                return _elsewhere(place, wanted)
+        if request.method == b"HEAD" or unmodified:
             found = await registry.describe_blob(repository, wanted)
             if request.method != b"HEAD":
                 return Answer(304, _fields(found))
@@ -80,6 +91,22 @@ async def _whole(stream: Stream) -> bytes | Stream:
     finally:
         stream.reader.close()
     return body if len(body) == stream.length else stream
+
+
+def _elsewhere(place: str, digest: Digest) -> Answer:
+    """Send a client to another place: it asks there for the same range.
+
+    The answer is made anew each time, since the address ends after a while.
+    """
+    return Answer(
+        307,
+        [
+            ("Location", place),
+            ("Content-Type", OCTET_STREAM),
+            ("Cache-Control", "no-store"),
+            ("Docker-Content-Digest", digest),
+        ],
+    )
 
 
 def _fields(blob: Descriptor) -> list[tuple[str, str]]:

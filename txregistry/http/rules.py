@@ -7,7 +7,10 @@ from attrs import frozen
 
 @frozen
 class Rules:
-    """Manifest size in bytes; page sizes in entries."""
+    """Manifest size in bytes; page sizes in entries; lifetime of redirects in seconds.
+
+    A lifetime of 0 redirects nobody.
+    """
 
     manifest_size: int = 4 * 1024 * 1024
     catalog_default: int = 100
@@ -15,3 +18,4 @@ class Rules:
     tags_maximum: int = 1000
     referrers_maximum: int = 1000
     referrers_bytes: int = 3 * 1024 * 1024
+    redirect_lifetime: float = 0.0

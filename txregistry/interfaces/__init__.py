@@ -29,6 +29,7 @@ from .registry import (
 )
 from .storage import (
     IDeferredSync,
+    IGathering,
     IHealth,
     ILifecycle,
     ILocalFile,
@@ -55,6 +56,7 @@ __all__ = [
     "Conflict",
     "IDeferredSync",
     "IDoor",
+    "IGathering",
     "IHealth",
     "ILifecycle",
     "ILocalFile",

@@ -82,6 +82,16 @@ class IRegistry(Interface):
         :raises BlobUnknown: the repository does not hold it.
         """
 
+    def locate_blob(
+        repository: RepositoryName, digest: Digest, method: str, lifetime: float
+    ) -> Awaitable[str | None]:
+        """A URL at which a client may read a blob elsewhere, or None to send it from here.
+
+        :param method: ``GET`` or ``HEAD``, which is all that the URL is good for.
+        :param lifetime: seconds that it is good for.
+        :raises BlobUnknown: the repository does not hold it.
+        """
+
     def get_manifest(repository: RepositoryName, reference: Reference) -> Awaitable[Manifest]:
         """A manifest by tag or digest.
 

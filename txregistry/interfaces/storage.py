@@ -198,6 +198,31 @@ class IDeferredSync(Interface):
         """Return when earlier ``put_soon`` and ``delete_soon`` of these keys are durable."""
 
 
+class IGathering(Interface):
+    """Capability of a driver for which small appends are dear: it gathers them.
+
+    The caller asks it to keep them before it tells anybody that they are held.
+    """
+
+    def aim(token: str, key: str) -> Awaitable[None]:
+        """Say that an upload will probably be published as ``key``, before anything is added.
+
+        Storages that fix the key of an upload at its beginning need not copy it at the end. If
+        it is then published under another key, or read by another process, it may be missing.
+        """
+
+    def append_soon(token: str, offset: int, data: bytes) -> Awaitable[int]:
+        """As ``append``, but what is added survives the process only after :meth:`keep`."""
+
+    def keep(token: str) -> Awaitable[None]:
+        """Return when everything that was added survives the process.
+
+        ``publish`` needs no call of this before it.
+
+        :raises UploadMissing: no such upload.
+        """
+
+
 class ILocating(Interface):
     """Capability of a driver: clients may fetch objects from another place."""
 

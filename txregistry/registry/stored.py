@@ -18,6 +18,7 @@ from ..interfaces import (
     Conflict,
     IDoor,
     ILocalFile,
+    ILocating,
     IMetadata,
     IReader,
     IRegistry,
@@ -103,6 +104,16 @@ class StoredRegistry:
                 local.path(key) if local is not None else None,
             )
 
+    async def locate_blob(
+        self, repository: RepositoryName, digest: Digest, method: str, lifetime: float
+    ) -> str | None:
+        locating = ILocating(self.core.driver, None)
+        if locating is None:
+            return None
+        with storage_errors():
+            await self._blob(repository, digest)
+            return await locating.locate(layout.content(digest), method, lifetime)
+
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         with storage_errors():
             return await self.core.manifests.get(repository, reference)
@@ -170,7 +181,7 @@ class StoredRegistry:
             uploads = self.core.uploads
             record = await uploads.find(repository, upload)
             if body is not None:
-                await uploads.append(record, offset, body)
+                await uploads.append(record, offset, body, layout.content(digest))
             size = await uploads.verify(record, digest)
             return await self._become_blob(record, digest, size)
 

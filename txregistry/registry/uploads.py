@@ -14,10 +14,12 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..finishing import deferred, ended
 from ..interfaces import (
+    IGathering,
     IMetadata,
     IReader,
     IShownAppend,
@@ -43,6 +45,9 @@ TOUCH_INTERVAL = 60.0
 
 REMEMBERED = 4096
 """Sessions whose running hash is kept; those that go on in another process are never ended here."""
+
+
+_log = Logger()
 
 
 @define(eq=False)
@@ -114,11 +119,14 @@ class Uploads:
         reader.close()
         return reader.size or 0
 
-    async def append(self, record: UploadRecord, offset: int | None, body: IReader) -> int:
+    async def append(
+        self, record: UploadRecord, offset: int | None, body: IReader, key: str | None = None
+    ) -> int:
         """Stream a body into a session; see ``IRegistry.append``.
 
         A request that still writes to the session is ended first: its client has come back.
 
+        :param key: what the session will be published as at once, if the body is its last.
         :return: the bytes now held.
         """
         session = await self._enter(record, body)
@@ -131,7 +139,7 @@ class Uploads:
             if session.hasher is not None and session.hasher.size != held:
                 session.hasher = None
             try:
-                return await self._stream(record, session, held, body)
+                return await self._gather(record, session, held, body, key)
             finally:
                 await self._touch(record, session)
         finally:
@@ -236,6 +244,27 @@ class Uploads:
         if writer is not None:
             writer.callback(None)
 
+    async def _gather(
+        self, record: UploadRecord, session: Session, held: int, body: IReader, key: str | None
+    ) -> int:
+        """Stream a body, and have what a driver has gathered kept, unless it is published next."""
+        gathering = IGathering(self.driver, None)
+        if gathering is None:
+            return await self._stream(record, session, held, body)
+        if key is not None and not held:
+            await gathering.aim(record.token, key)
+        try:
+            held = await self._stream(record, session, held, body)
+        except Exception:
+            try:
+                await gathering.keep(record.token)
+            except StorageError as error:
+                _log.warn("what arrived of an upload is lost: {error}", error=str(error))
+            raise
+        if key is None:
+            await gathering.keep(record.token)
+        return held
+
     async def _stream(
         self, record: UploadRecord, session: Session, held: int, body: IReader
     ) -> int:
@@ -255,16 +284,18 @@ class Uploads:
     async def _take(self, record: UploadRecord, session: Session, held: int, data: bytes) -> int:
         """Store and hash one piece; in one thread, or in two at once."""
         hasher = session.hasher
+        gathering = IGathering(self.driver, None)
+        append = self.driver.append if gathering is None else gathering.append_soon
         if hasher is None:
-            return await self.driver.append(record.token, held, data)
+            return await append(record.token, held, data)
         if len(data) <= INLINE:
-            held = await self.driver.append(record.token, held, data)
+            held = await append(record.token, held, data)
             hasher.update(data)
             return held
         showing = IShownAppend(self.driver, None)
         if showing is not None:
             return await showing.append_shown(record.token, held, data, hasher.update)
-        storing = deferred(self.driver.append(record.token, held, data))
+        storing = deferred(append(record.token, held, data))
         hashing = deferred(self.world.compute(hasher.update, data))
         # Both end before this does, whatever happens: the piece must not be touched afterwards.
         both: list[Deferred[Any]] = [storing, hashing]
@@ -278,13 +309,13 @@ class Uploads:
         hasher = Hasher(algorithm)
         try:
             reader = await self.driver.held(record.token)
+            try:
+                while data := await reader.read(PIECE):
+                    await self.world.compute(hasher.update, data)
+            finally:
+                reader.close()
         except UploadMissing:
             raise await self._gone(record) from None
-        try:
-            while data := await reader.read(PIECE):
-                await self.world.compute(hasher.update, data)
-        finally:
-            reader.close()
         return hasher
 
     async def _touch(self, record: UploadRecord, session: Session) -> None:

@@ -16,6 +16,7 @@ from zope.interface import alsoProvides, implementer
 
 from ..interfaces import (
     IDeferredSync,
+    IGathering,
     IHealth,
     ILifecycle,
     ILocalFile,
@@ -29,7 +30,15 @@ from ..interfaces import (
 from .calls import CheckedReader, DriverCalls, Observe
 from .keys import check_key
 
-CAPABILITIES = (ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle)
+CAPABILITIES = (
+    ILocalFile,
+    IShownAppend,
+    IDeferredSync,
+    IGathering,
+    ILocating,
+    IHealth,
+    ILifecycle,
+)
 MAXIMUM_TOKEN = 512
 PATIENCE = 60.0
 
@@ -129,6 +138,9 @@ class Checked:
     ) -> int:
         return await self._append(self.inner.append_shown, token, offset, data, show)
 
+    async def append_soon(self, token: str, offset: int, data: bytes) -> int:
+        return await self._append(self.inner.append_soon, token, offset, data)
+
     async def _append(
         self, method: Callable[..., Any], token: str, offset: int, data: bytes, *more: Any
     ) -> int:
@@ -155,6 +167,12 @@ class Checked:
     def path(self, key: str) -> Path:
         found: Path = self.inner.path(check_key(key))
         return found
+
+    async def aim(self, token: str, key: str) -> None:
+        await self.calls.quick("aim", self.inner.aim, _token(token), check_key(key))
+
+    async def keep(self, token: str) -> None:
+        await self.calls.long("keep", self.inner.keep, _token(token))
 
     async def put_soon(self, key: str, data: bytes) -> None:
         await self.calls.quick("put_soon", self.inner.put_soon, check_key(key), _bytes(data))

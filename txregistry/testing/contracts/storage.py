@@ -29,6 +29,7 @@ from zope.interface.verify import verifyObject
 
 from ...interfaces import (
     IDeferredSync,
+    IGathering,
     IHealth,
     ILifecycle,
     ILocalFile,
@@ -132,7 +133,10 @@ class StorageDriverContract:
     def test_it_provides_the_interface(self, driver: Any) -> None:
         assert IStorageDriver.providedBy(driver)
         verifyObject(IStorageDriver, driver)
-        known = (ILocalFile, IShownAppend, IDeferredSync, ILocating, IHealth, ILifecycle)
+        known = (
+            *(ILocalFile, IShownAppend, IDeferredSync, IGathering),
+            *(ILocating, IHealth, ILifecycle),
+        )
         for capability in known:
             if capability.providedBy(driver):
                 verifyObject(capability, driver)
@@ -740,6 +744,34 @@ class StorageDriverContract:
         assert await all_keys(driver) == []
         await deferring.settle([*keys, "never/was/there"])
         assert await all_keys(driver) == []
+
+    @asynchronous
+    async def test_gathering(
+        self, driver: Any, reopen: Callable[[], Awaitable[Any]] | None
+    ) -> None:
+        gathering = IGathering(driver, None)
+        if gathering is None:
+            pytest.skip("gathers nothing")
+        token = await driver.begin("hint")
+        await gathering.aim(token, "somewhere/else")
+        data = os.urandom(300_000)
+        assert await gathering.append_soon(token, 0, data[:200_000]) == 200_000
+        with pytest.raises(OffsetMismatch):
+            await gathering.append_soon(token, 5, b"no")
+        assert await gathering.append_soon(token, 200_000, data[200_000:]) == 300_000
+        assert (await driver.held(token)).size == 300_000
+        await gathering.keep(token)
+        again = driver if reopen is None else await reopen()
+        assert await drain(await again.held(token)) == data
+        assert await gathering.append_soon(token, 300_000, b"6") == 300_001
+        await driver.publish(token, "key", 300_001)
+        assert await content(driver, "key") == data + b"6"
+        assert await all_keys(driver) == ["key"]
+        await driver.abandon(token)
+        with pytest.raises(UploadMissing):
+            await gathering.append_soon(token, 300_001, b"no")
+        with pytest.raises(UploadMissing):
+            await gathering.keep(token)
 
     @asynchronous
     async def test_health(self, driver: Any) -> None:

@@ -1,0 +1,301 @@
+"""Uploads to S3 that are larger than a part: how they are sent, published, resumed, dropped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from attrs import define
+from buckets import Server, moto
+from twisted.internet.defer import ensureDeferred, gatherResults
+
+from txregistry.interfaces import (
+    IWorld,
+    OffsetMismatch,
+    StorageUnavailable,
+    UploadMissing,
+)
+from txregistry.s3.transport import S3Request, S3Response
+from txregistry.storage.s3 import S3Driver, make_driver
+from txregistry.storage.s3_copying import spans
+from txregistry.storage.s3_settings import S3Settings
+from txregistry.testing.contracts.storage import all_keys, asynchronous, content, drain
+from txregistry.world import World
+
+MEBIBYTE = 1024 * 1024
+CHUNK = 5 * MEBIBYTE
+KEY = "docker/registry/v2/blobs/sha256/ab/abc/data"
+
+Open = Callable[..., Awaitable[S3Driver]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with moto() as found:
+        yield found
+
+
+@pytest.fixture
+def bucket(server: Server) -> str:
+    return server.bucket()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[IWorld]:
+    from twisted.internet import reactor
+
+    found = World(reactor, tmp_path / "state")
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def opened(server: Server, bucket: str, world: IWorld) -> AsyncIterator[Open]:
+    """Makes drivers over one bucket, as processes have them."""
+    made: list[S3Driver] = []
+
+    async def open_driver(**more: Any) -> S3Driver:
+        settings = S3Settings(**server.settings(bucket, chunksize=CHUNK, **more))
+        driver = make_driver(settings, world)
+        await driver.start()
+        made.append(driver)
+        return driver
+
+    yield open_driver
+    for driver in made:
+        await driver.stop()
+
+
+@define
+class Noting:
+    """A transport that notes what is asked: methods with the operation."""
+
+    inner: Any
+    asked: list[str]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def ask(self, request: S3Request) -> S3Response:
+        operation = request.method
+        if "x-amz-copy-source" in request.headers:
+            operation += " copy"
+        if "partNumber" in request.query:
+            operation += " part"
+        elif "uploadId" in request.query or "uploads" in request.query:
+            operation += " multipart"
+        self.asked.append(operation)
+        found: S3Response = await self.inner.ask(request)
+        return found
+
+
+def noted(driver: S3Driver) -> list[str]:
+    """What a driver asks the server from now on."""
+    asked: list[str] = []
+    client: Any = driver.client
+    client.transport = Noting(client.transport, asked)
+    return asked
+
+
+async def stream(driver: S3Driver, token: str, data: bytes, offset: int = 0) -> None:
+    for start in range(offset, len(data), MEBIBYTE):
+        await driver.append_soon(token, start, data[start : start + MEBIBYTE])
+
+
+@asynchronous
+async def test_a_small_blob_is_put_where_it_belongs(opened: Open) -> None:
+    driver = await opened()
+    asked = noted(driver)
+    token = await driver.begin("hint")
+    await driver.append_soon(token, 0, b"12345")
+    await driver.publish(token, KEY, 5)
+    await driver.abandon(token)
+    assert [each for each in asked if each != "GET multipart"] == ["PUT", "HEAD", "PUT", "DELETE"]
+    assert await driver.get(KEY) == b"12345"
+
+
+@asynchronous
+async def test_a_large_blob_whose_key_is_known_is_not_copied(
+    opened: Open, server: Server, bucket: str
+) -> None:
+    driver = await opened()
+    data = os.urandom(17 * MEBIBYTE + 5)
+    asked = noted(driver)
+    token = await driver.begin("hint")
+    await driver.aim(token, KEY)
+    await stream(driver, token, data)
+    assert await all_keys(driver) == []
+    await driver.publish(token, KEY, len(data))
+    await driver.abandon(token)
+    assert [each for each in asked if "copy" in each] == []
+    assert asked.count("PUT part") == 4
+    assert await content(driver, KEY) == data
+    assert server.everything(bucket) == [KEY]
+
+
+@pytest.mark.parametrize("threshold", [5 * 1024 * MEBIBYTE, 5 * MEBIBYTE])
+@asynchronous
+async def test_a_large_blob_is_copied_in_the_server(
+    opened: Open, server: Server, bucket: str, threshold: int
+) -> None:
+    driver = await opened(multipartcopythresholdsize=threshold, multipartcopychunksize=CHUNK)
+    data = os.urandom(16 * MEBIBYTE)
+    asked = noted(driver)
+    token = await driver.begin("hint")
+    await stream(driver, token, data)
+    await driver.keep(token)
+    await driver.publish(token, KEY, len(data))
+    copies = [each for each in asked if "copy" in each]
+    assert copies == (["PUT copy"] if threshold > len(data) else ["PUT copy part"] * 3)
+    assert await drain(await driver.held(token)) == data
+    await driver.abandon(token)
+    assert await content(driver, KEY) == data
+    assert server.everything(bucket) == [KEY]
+
+
+@asynchronous
+async def test_another_process_goes_on(opened: Open, server: Server, bucket: str) -> None:
+    """Parts are found again, read by completing them, and joined with what comes after."""
+    first, second, third = await opened(), await opened(), await opened()
+    data = os.urandom(38 * MEBIBYTE)
+    token = await first.begin("hint")
+    await stream(first, token, data[: 12 * MEBIBYTE])
+    await first.keep(token)
+    assert (await second.held(token)).size == 12 * MEBIBYTE
+    await stream(second, token, data[: 19 * MEBIBYTE], 12 * MEBIBYTE)
+    await second.keep(token)
+    with pytest.raises(OffsetMismatch) as refused:
+        await first.append(token, 12 * MEBIBYTE, b"late")
+    assert refused.value.held == 19 * MEBIBYTE
+    assert await drain(await third.held(token)) == data[: 19 * MEBIBYTE]
+    await stream(third, token, data[: 33 * MEBIBYTE], 19 * MEBIBYTE)
+    await third.keep(token)
+    assert await drain(await first.held(token)) == data[: 33 * MEBIBYTE]
+    await stream(first, token, data, 33 * MEBIBYTE)
+    await first.publish(token, KEY, len(data))
+    assert await content(second, KEY) == data
+    await second.publish(token, KEY, len(data))
+    await second.abandon(token)
+    await second.publish(token, KEY, len(data))
+    assert server.everything(bucket) == [KEY]
+
+
+@asynchronous
+async def test_what_was_not_kept_is_lost_with_the_process(opened: Open) -> None:
+    first, second = await opened(), await opened()
+    data = os.urandom(13 * MEBIBYTE)
+    token = await first.begin("hint")
+    await stream(first, token, data)
+    held = (await second.held(token)).size
+    assert held in (0, 5 * MEBIBYTE, 10 * MEBIBYTE)
+    await stream(second, token, data, held)
+    await second.publish(token, KEY, len(data))
+    assert await content(second, KEY) == data
+
+
+@asynchronous
+async def test_other_bytes_of_another_process_are_never_published(opened: Open) -> None:
+    """Two processes write to one upload; whoever publishes publishes what it has seen, or fails."""
+    first, second = await opened(), await opened()
+    data, other = os.urandom(11 * MEBIBYTE), os.urandom(11 * MEBIBYTE)
+    token = await first.begin("hint")
+    await stream(first, token, data[: 6 * MEBIBYTE])
+    await first.keep(token)
+    assert (await second.held(token)).size == 6 * MEBIBYTE
+    await stream(second, token, data[: 6 * MEBIBYTE] + other[6 * MEBIBYTE :], 6 * MEBIBYTE)
+    await second.keep(token)
+    await stream(first, token, data, 6 * MEBIBYTE)
+    try:
+        await second.publish(token, KEY, len(data))
+    except (StorageUnavailable, UploadMissing, OffsetMismatch):
+        assert await all_keys(second) == []
+    else:
+        assert await content(second, KEY) == data[: 6 * MEBIBYTE] + other[6 * MEBIBYTE :]
+
+
+@asynchronous
+async def test_aiming_elsewhere_never_shows_bytes_under_the_wrong_key(opened: Open) -> None:
+    driver, again = await opened(), await opened()
+    token = await driver.begin("hint")
+    await driver.aim(token, KEY)
+    await stream(driver, token, os.urandom(11 * MEBIBYTE))
+    await driver.keep(token)
+    assert (await again.held(token)).size == 11 * MEBIBYTE
+    with pytest.raises(UploadMissing):
+        await drain(await again.held(token))
+    with pytest.raises(UploadMissing):
+        await driver.publish(token, KEY.replace("abc", "abd"), 11 * MEBIBYTE)
+    assert await all_keys(driver) == []
+    await driver.abandon(token)
+
+
+@asynchronous
+async def test_nothing_is_left_of_a_dropped_upload(
+    opened: Open, server: Server, bucket: str
+) -> None:
+    first, second = await opened(), await opened()
+    for aimed in (False, True):
+        token = await first.begin("hint")
+        if aimed:
+            await first.aim(token, KEY)
+        await stream(first, token, os.urandom(12 * MEBIBYTE))
+        await first.keep(token)
+        await second.abandon(token)
+        assert server.everything(bucket) == []
+        with pytest.raises(UploadMissing):
+            await first.held(token)
+
+
+@asynchronous
+async def test_forgotten_multipart_uploads_are_aborted(
+    opened: Open, server: Server, bucket: str
+) -> None:
+    driver = await opened()
+    client = server.boto()
+    growing = await driver.begin("hint")
+    await stream(driver, growing, os.urandom(6 * MEBIBYTE))
+    await driver.keep(growing)
+    client.create_multipart_upload(Bucket=bucket, Key="txregistry/uploads/gone/1")
+    client.create_multipart_upload(Bucket=bucket, Key="somebody/else")
+    assert await driver.abort_forgotten(datetime.now(UTC) + timedelta(days=2)) == 1
+    assert sorted(each for each in server.everything(bucket) if "unfinished" in each) == [
+        "unfinished somebody/else",
+        f"unfinished txregistry/uploads/{growing}/1",
+    ]
+
+
+@asynchronous
+async def test_memory_is_bounded(opened: Open) -> None:
+    driver = await opened()
+    data = os.urandom(24 * MEBIBYTE)
+    most = 0
+
+    async def push(number: int) -> None:
+        nonlocal most
+        token = await driver.begin("hint")
+        for start in range(0, len(data), MEBIBYTE):
+            await driver.append_soon(token, start, data[start : start + MEBIBYTE])
+            most = max(most, driver.uploads.used)
+        await driver.publish(token, f"{KEY}{number}", len(data))
+        await driver.abandon(token)
+
+    await gatherResults([ensureDeferred(push(number)) for number in range(8)])
+    assert most <= 8 * 6 * MEBIBYTE
+    assert driver.uploads.used == 0
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 1), (9, 1), (10, 1), (19, 1), (20, 2), (105, 10)])
+def test_spans(size: int, count: int) -> None:
+    found = spans(size, 10)
+    assert len(found) == count
+    assert found[0][0] == 0
+    assert found[-1][1] == size
+    assert all(left[1] == right[0] for left, right in pairwise(found))
+    assert all(stop - start >= min(10, size) for start, stop in found)

@@ -1,0 +1,468 @@
+"""Uploads to S3: gathered into parts, kept in an object, published with little copying.
+
+Bytes are gathered in memory to parts of a multipart upload. What is too little for a part when
+it has to survive is kept as the tail of the upload's object (``s3_state``). May import the
+interfaces, the client for S3 and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+
+from attrs import define, evolve, field
+from twisted.logger import Logger
+
+from ..finishing import deferred, ended
+from ..interfaces import OffsetMismatch, StorageUnavailable, UploadMissing
+from ..s3.client import Part, S3Client
+from ..s3.errors import S3Error
+from .s3_copying import Copier
+from .s3_errors import storage_error, told
+from .s3_state import DIRECTORY, Multipart, Segment, UploadState, read_state
+
+SMALLEST_PART = 5 * 1024 * 1024
+"""What S3 takes for a part that is not the last one."""
+
+ROOM = 24 * 1024 * 1024
+"""Bytes of all uploads in memory beyond which each sends its part as soon as it may."""
+
+FLIGHTS = 3
+"""Parts of one upload that are under way at once, while there is room."""
+
+REMEMBERED = 4096
+
+_log = Logger()
+
+
+@define(eq=False)
+class S3Uploads:
+    """The uploads of a bucket.
+
+    :param root: the prefix of all keys, empty or with a slash at its end.
+    :param chunk: bytes of a part while there is room.
+    """
+
+    client: S3Client
+    root: str
+    chunk: int
+    copier: Copier
+    _known: OrderedDict[str, UploadState] = field(factory=OrderedDict)
+    _conditions: bool = True
+    used: int = 0
+
+    # --- the life of an upload ---------------------------------------------------------------
+
+    async def begin(self) -> str:
+        """Start an upload; its token."""
+        token = secrets.token_hex(16)
+        state = UploadState(token, "")
+        with told():
+            state.etag = await self.client.put_object(self._key(token), [state.line()])
+        self._remember(state)
+        return token
+
+    async def aim(self, token: str, key: str) -> None:
+        """Take the final key for the multipart upload, if none was begun."""
+        state = self._known.get(token)
+        if state is not None:
+            state.aim = key
+
+    async def append(self, token: str, offset: int, data: bytes, keep: bool) -> int:
+        """Add bytes at the end; with ``keep`` they survive the process then."""
+        while True:
+            state = await self._enter(token)
+            try:
+                if offset != state.size and not state.dirty:
+                    # Another process may have gone on.
+                    state = await self._again(state)
+                if offset != state.size:
+                    raise OffsetMismatch(state.size)
+                if state.finished:
+                    raise StorageUnavailable("the upload was published, and cannot grow")
+                with told():
+                    await self._add(state, data)
+                    if keep:
+                        await self._keep(state)
+                return state.size
+            except _Lost:
+                continue
+            finally:
+                self._leave(state)
+
+    async def keep(self, token: str) -> None:
+        """Make everything that was added survive the process."""
+        state = await self._enter(token)
+        try:
+            with told():
+                await self._keep(state)
+        finally:
+            self._leave(state)
+
+    async def size(self, token: str) -> int:
+        """Bytes held, as every process sees them."""
+        state = await self._enter(token)
+        try:
+            if not state.dirty:
+                with told():
+                    state = await self._compared(state)
+            return state.size
+        finally:
+            self._leave(state)
+
+    async def readable(self, token: str) -> tuple[list[Segment], list[bytes]]:
+        """Make everything readable: objects, and bytes behind them.
+
+        Parts cannot be read, so a multipart upload is completed; it goes on in a new one.
+        """
+        state = await self._enter(token)
+        try:
+            with told():
+                await self._keep(state)
+                if state.multipart is not None:
+                    self._may_complete(state.multipart)
+                    await self._complete(state)
+                    await self._write(state)
+                return list(state.segments), list(await self._tail(state))
+        finally:
+            self._leave(state)
+
+    async def publish(self, token: str, key: str, size: int | None) -> None:
+        """Make an upload the object ``key``."""
+        try:
+            state = await self._enter(token)
+        except UploadMissing:
+            found = await self._size_of(key)
+            if found is None:
+                raise
+            if size is not None and found != size:
+                raise OffsetMismatch(found) from None
+            return
+        try:
+            if size is not None and state.size != size:
+                if not state.dirty:
+                    state = await self._again(state)
+                if state.size != size:
+                    raise OffsetMismatch(state.size)
+            with told():
+                await self._landed(state)
+                if await self._size_of(key) != state.size:
+                    await self._publish(state, key)
+        finally:
+            self._leave(state)
+
+    async def abandon(self, token: str) -> None:
+        """Drop an upload and what it has stored beside its object."""
+        try:
+            state = await self._enter(token)
+        except UploadMissing:
+            return
+        try:
+            self._forget(state)
+            with told():
+                for flight in state.flights:
+                    await ended(flight)
+                if state.multipart is not None:
+                    await self.client.abort_multipart_upload(
+                        state.multipart.key, state.multipart.id
+                    )
+                for segment in state.segments:
+                    if segment.own:
+                        await self.client.delete_object(segment.key)
+                await self.client.delete_object(self._key(token))
+        finally:
+            self._leave(state)
+
+    # --- gathering ---------------------------------------------------------------------------
+
+    async def _add(self, state: UploadState, data: bytes) -> None:
+        await self._tail(state)
+        state.add(data)
+        self.used += len(data)
+        while state.tail_size >= self._part_size(state):
+            await self._start_part(state, self._part_size(state))
+            crowded = self.used > ROOM
+            while len(state.flights) >= (1 if crowded else FLIGHTS):
+                await self._landing(state, 0)
+
+    def _part_size(self, state: UploadState) -> int:
+        """Parts grow with their number, since S3 takes ten thousand."""
+        growth = 1 + len(state.parts) // 1000
+        return growth * (SMALLEST_PART if self.used > ROOM else self.chunk)
+
+    async def _start_part(self, state: UploadState, size: int) -> None:
+        if state.multipart is None:
+            await self._open_multipart(state)
+        multipart = state.multipart
+        assert multipart is not None
+        number = len(state.parts) + 1
+        pieces = state.cut(size)
+        state.kept = 0
+        state.parts.append(Part(number, "", size))
+
+        async def send() -> None:
+            try:
+                etag = await self.client.upload_part(multipart.key, multipart.id, number, pieces)
+                state.parts[number - 1] = evolve(state.parts[number - 1], etag=etag)
+            finally:
+                self.used -= size
+
+        state.flights.append(deferred(send()))
+
+    async def _open_multipart(self, state: UploadState) -> None:
+        """Begin a multipart upload, and write down that it was, before anything is in it."""
+        key = state.aim if state.aim is not None and not state.segments else None
+        if key is None:
+            state.serial += 1
+            key = f"{self._key(state.token)}/{state.serial}"
+        state.multipart = Multipart(key, await self.client.init_multipart_upload(key))
+        await self._store(state, state.head_of_tail(state.kept))
+
+    async def _landing(self, state: UploadState, number: int) -> None:
+        """Wait for a part that is under way; if it failed, what was added since is lost."""
+        flight = state.flights.pop(number)
+        try:
+            await flight
+        except BaseException:
+            self._forget(state)
+            raise
+
+    async def _landed(self, state: UploadState) -> None:
+        while state.flights:
+            await self._landing(state, 0)
+
+    # --- surviving ---------------------------------------------------------------------------
+
+    async def _keep(self, state: UploadState) -> None:
+        if not state.dirty:
+            return
+        if state.multipart is not None and state.tail_size >= SMALLEST_PART:
+            await self._start_part(state, state.tail_size)
+        await self._landed(state)
+        await self._write(state)
+        if self.used > ROOM // 2:
+            self._drop_tail(state)
+
+    async def _write(self, state: UploadState) -> None:
+        await self._store(state, await self._tail(state))
+        state.kept, state.parts_kept = state.tail_size, len(state.parts)
+
+    async def _store(self, state: UploadState, tail: list[bytes]) -> None:
+        """Write the object that survives, unless another process has done so."""
+        key, body = self._key(state.token), [state.line(), *tail]
+        condition = {"If-Match": state.etag} if self._conditions and state.etag else {}
+        try:
+            state.etag = await self.client.put_object(key, body, condition)
+        except S3Error as error:
+            if error.status == 501 and condition:
+                self._conditions = False
+                await self._store(state, tail)
+            elif error.status in (404, 412):
+                # A repeated request meets what its first attempt has written.
+                await self._settle_conflict(state, b"".join(body))
+            else:
+                raise
+
+    async def _settle_conflict(self, state: UploadState, written: bytes) -> None:
+        try:
+            found, etag = await self.client.get_object(self._key(state.token))
+        except S3Error as error:
+            if not error.missing:
+                raise
+            self._forget(state)
+            raise UploadMissing(state.token) from None
+        if found != written:
+            self._forget(state)
+            raise OffsetMismatch((await self._load(state.token)).size)
+        state.etag = etag
+
+    async def _tail(self, state: UploadState) -> list[bytes]:
+        """The tail in memory, from the object if need be."""
+        if state.tail is None:
+            try:
+                body, _ = await self.client.get_object(self._key(state.token), state.etag)
+            except S3Error as error:
+                if error.status not in (404, 412):
+                    raise
+                self._forget(state)
+                raise _Lost from None
+            tail = body.partition(b"\n")[2]
+            state.tail = [tail] if tail else []
+            self.used += len(tail)
+        return state.tail
+
+    def _drop_tail(self, state: UploadState) -> None:
+        if state.tail is not None and state.kept == state.tail_size:
+            self.used -= state.tail_size
+            state.tail = None
+
+    # --- publishing --------------------------------------------------------------------------
+
+    async def _publish(self, state: UploadState, key: str) -> None:
+        if state.multipart is None and not state.segments:
+            await self.client.put_object(key, await self._tail(state))
+            return
+        if state.multipart is not None:
+            if state.multipart.key != key:
+                self._may_complete(state.multipart)
+            await self._complete(state)
+            if state.finished:
+                return
+        await self.copier.join(state.segments, await self._tail(state), key)
+
+    def _may_complete(self, multipart: Multipart) -> None:
+        """Never show bytes under the key of a blob that they are not, or not yet, all of.
+
+        :raises UploadMissing: the upload was aimed at such a key.
+        """
+        if not self._owns(multipart.key):
+            raise UploadMissing(f"the upload was begun as {multipart.key}, and is not that")
+
+    async def _complete(self, state: UploadState) -> None:
+        """Complete the multipart upload, with the tail as its last part.
+
+        Parts are named by their ETags: if another process has put others in their places, it
+        fails, and no bytes are published that were not verified.
+        """
+        multipart = state.multipart
+        assert multipart is not None
+        tail_size = state.tail_size
+        if tail_size:
+            await self._tail(state)
+            await self._start_part(state, tail_size)
+        await self._landed(state)
+        parts = [(part.number, part.etag) for part in state.parts]
+        try:
+            await self.client.complete_multipart_upload(multipart.key, multipart.id, parts)
+        except S3Error as error:
+            if error.code != "NoSuchUpload":
+                self._forget(state)
+                raise
+            # A repeated request meets what its first attempt has completed.
+            if await self._size_of(multipart.key) != sum(part.size for part in state.parts):
+                self._forget(state)
+                raise
+        state.become_segment(multipart.key, self._owns(multipart.key))
+
+    async def _size_of(self, key: str) -> int | None:
+        """The size of an object, None if there is none."""
+        try:
+            return (await self.client.head_object(key)).size
+        except S3Error as error:
+            if error.missing:
+                return None
+            raise storage_error(error) from error
+
+    # --- what is known -----------------------------------------------------------------------
+
+    async def _enter(self, token: str) -> UploadState:
+        """An upload, locked.
+
+        :raises UploadMissing: there is none.
+        """
+        while True:
+            state = self._known.get(token)
+            if state is None:
+                with told():
+                    loaded = await self._load(token)
+                state = self._known.get(token) or self._remember(loaded)
+            await state.lock.acquire()
+            if self._known.get(token) is state:
+                self._known.move_to_end(token)
+                return state
+            state.lock.release()
+
+    def _leave(self, state: UploadState) -> None:
+        if state.lock.locked:
+            state.lock.release()
+
+    async def _compared(self, state: UploadState) -> UploadState:
+        """The state, or what another process has made of it."""
+        try:
+            found = await self.client.head_object(self._key(state.token))
+        except S3Error as error:
+            if not error.missing:
+                raise
+            self._forget(state)
+            raise UploadMissing(state.token) from None
+        return state if found.etag == state.etag else await self._again(state)
+
+    async def _again(self, state: UploadState) -> UploadState:
+        """Load an upload anew, in the place of a locked one."""
+        with told():
+            fresh = await self._load(state.token)
+        self._forget(state)
+        await fresh.lock.acquire()
+        self._remember(fresh)
+        state.lock.release()
+        return fresh
+
+    async def _load(self, token: str) -> UploadState:
+        try:
+            body, etag = await self.client.get_object(self._key(token))
+        except S3Error as error:
+            if error.missing:
+                raise UploadMissing(token) from None
+            raise
+        try:
+            state, base = read_state(token, body, etag)
+        except ValueError as error:
+            _log.error("s3: {error}", error=str(error))
+            raise UploadMissing(token) from None
+        if state.multipart is not None:
+            await self._find_parts(state, state.multipart)
+        if state.base < base:
+            _log.error("s3: parts of the upload {token} are gone", token=token)
+            raise UploadMissing(token)
+        if state.base > base:
+            # Parts were added since, which begin with what the tail had.
+            state.tail, state.tail_size, state.kept = [], 0, 0
+        self.used += state.tail_size
+        state.parts_kept = len(state.parts)
+        return state
+
+    async def _find_parts(self, state: UploadState, multipart: Multipart) -> None:
+        try:
+            parts = await self.client.list_parts(multipart.key, multipart.id)
+        except S3Error as error:
+            if error.code != "NoSuchUpload" and not error.missing:
+                raise
+            state.multipart = None
+            size = await self._size_of(multipart.key)
+            if size is not None:
+                state.segments.append(Segment(multipart.key, size, self._owns(multipart.key)))
+            return
+        for number, part in enumerate(parts, 1):
+            if part.number != number:
+                break
+            state.parts.append(part)
+
+    def _remember(self, state: UploadState) -> UploadState:
+        self._known[state.token] = state
+        if len(self._known) > REMEMBERED:
+            for old in list(self._known.values())[: REMEMBERED // 2]:
+                if not old.dirty and not old.lock.locked:
+                    self._forget(old)
+        return state
+
+    def _forget(self, state: UploadState) -> None:
+        """Drop an upload from memory."""
+        if state.dropped:
+            return
+        state.dropped = True
+        if self._known.get(state.token) is state:
+            del self._known[state.token]
+        if state.tail is not None:
+            self.used -= state.tail_size
+        for flight in state.flights:
+            flight.addErrback(lambda _: None)
+
+    def _key(self, token: str) -> str:
+        return f"{self.root}{DIRECTORY}/{token}"
+
+    def _owns(self, key: str) -> bool:
+        return key.startswith(f"{self.root}{DIRECTORY}/")
+
+
+class _Lost(Exception):
+    """Another process has changed the upload meanwhile."""

@@ -36,6 +36,7 @@ from .interfaces import IDoor, IHealth, ILifecycle, IStorageMaker, StorageError
 from .listening import Listener, listen, listen_plain
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
+from .registry import layout
 from .registry.manifests import ManifestRules, Manifests
 from .registry.restricted import DELETES, WRITES, RestrictedDoor
 from .registry.stored import Core, StoredDoor
@@ -142,7 +143,13 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     state = _state_directory(storage)
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
-    driver = checked(maker.make(storage.options, world), storage.driver, world)
+    own = type(maker).__module__.startswith(f"{__package__}.")
+    driver = checked(
+        maker.make(storage.options, world),
+        storage.driver,
+        world,
+        digest_of=None if own else layout.data_digest,
+    )
     database = settings.metadata.sqlite.path
     if database is None and not getattr(maker, "private", False):
         database = state / "metadata.sqlite3"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..interfaces import TreeChange
 from ..model.digests import Digest
+from ..model.errors import DigestInvalid
 from ..model.names import RepositoryName, Tag
 
 ROOT = "docker/registry/v2"
@@ -16,6 +17,16 @@ ROOT = "docker/registry/v2"
 def content(digest: Digest) -> str:
     """Where the bytes of a blob or a manifest are."""
     return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+
+def data_digest(key: str) -> Digest | None:
+    """The digest that the key of some bytes stands for, None if it is no such key."""
+    parts = key.removeprefix(f"{ROOT}/blobs/").split("/")
+    try:
+        digest = Digest.parse(f"{parts[0]}:{parts[2]}") if len(parts) == 4 else None
+    except DigestInvalid:
+        return None
+    return digest if digest is not None and content(digest) == key else None
 
 
 def layer_link(repository: RepositoryName, digest: Digest) -> str:

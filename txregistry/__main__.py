@@ -14,12 +14,10 @@ from typing import Any
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import archives
+from .commands import BAD, GOOD, archives, reindex
 from .interfaces import IStorageMaker
 from .plugins import discover
 from .tap import load_or_complain
-
-GOOD, BAD = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(
                 "--origins", action="store_true", help="say where each value comes from"
             )
-    archives.register(commands)
+    archives.add_to(commands)
+    reindex.add_to(commands)
     listing = commands.add_parser("plugins", help="list what was found, and what could not be")
     listing.set_defaults(run=list_plugins)
     chosen = parser.parse_args(arguments)

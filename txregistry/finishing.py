@@ -5,10 +5,10 @@ For every room above the interfaces. May import Twisted's Deferreds and logger.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,6 +24,15 @@ def deferred(waiting: Awaitable[T]) -> Deferred[T]:
         return await waiting
 
     return Deferred.fromCoroutine(wait())
+
+
+async def together(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Wait until each of several works has ended; then fail if one of them has."""
+    outcomes = await DeferredList([deferred(work) for work in works], consumeErrors=True)
+    for succeeded, outcome in outcomes:
+        if not succeeded and isinstance(outcome, Failure):
+            outcome.raiseException()
+    return [outcome for _, outcome in outcomes]
 
 
 def shield(work: Coroutine[Any, Any, T]) -> Deferred[T]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
@@ -21,9 +19,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from .assembly import Registry, assemble
 from .config.load import Loaded
-from .config.settings import Settings, Storage
-from .finishing import background
+from .config.settings import Settings
 from .http.access import AccessLog
 from .http.addresses import Addresses
 from .http.admin import AdminApp
@@ -32,23 +30,14 @@ from .http.limits import Limits
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
-from .interfaces import IDoor, IHealth, ILifecycle, IStorageMaker, StorageError
+from .interfaces import (
+    IHealth,
+)
 from .listening import Listener, listen, listen_plain
-from .metadata.sqlite import SqliteMetadata
-from .plugins import discover
-from .registry import layout
-from .registry.manifests import ManifestRules, Manifests
-from .registry.restricted import DELETES, WRITES, RestrictedDoor
-from .registry.stored import Core, StoredDoor
-from .registry.tree import Tree
-from .registry.uploads import Uploads
-from .shared import KeyLocks
 from .signals import end
-from .storage.checked import checked
 from .systemd import Notifier
 from .tls import CurrentContext
 from .watchdog import Watchdog
-from .world import World
 
 CERTIFICATE_INTERVAL = 10.0
 
@@ -69,135 +58,6 @@ class Share:
     of: int = 1
     sockets: Sequence[socket.socket] = ()
     admin: socket.socket | None = None
-
-
-@define(eq=False)
-class Registry:
-    """The registry behind its door: storage, metadata and the work beside serving."""
-
-    settings: Settings
-    world: World
-    core: Core
-    door: IDoor
-    purges: bool = True
-    _purging: LoopingCall | None = None
-
-    async def start(self) -> None:
-        """Open the storage and the database, and finish what a crash left open.
-
-        :raises ValueError: one of them cannot be used.
-        """
-        self.world.start()
-        try:
-            lifecycle = ILifecycle(self.core.driver, None)
-            if lifecycle is not None:
-                await lifecycle.start()
-            await self.core.metadata.start()
-            await self.world.in_thread(self.core.tree.locks.open)
-            repeated = await self.core.tree.redo()
-        except StorageError as error:
-            raise ValueError(str(error)) from error
-        if repeated:
-            _log.info("{count} changes of the tree were repeated", count=repeated)
-        self._start_purging()
-
-    async def stop(self) -> None:
-        """Write down what is left and close everything."""
-        if self._purging is not None and self._purging.running:
-            self._purging.stop()
-        await self.core.tree.stop()
-        self.core.tree.locks.close()
-        await self.core.metadata.stop()
-        lifecycle = ILifecycle(self.core.driver, None)
-        if lifecycle is not None:
-            await lifecycle.stop()
-        self.world.stop()
-
-    def _start_purging(self) -> None:
-        purging = self.settings.storage.maintenance.uploadpurging
-        if purging.enabled and self.purges:
-            self._purging = LoopingCall(lambda: background(self._purge(), "purging uploads"))
-            self._purging.clock = self.world.reactor
-            self._purging.start(purging.interval)
-
-    async def _purge(self) -> None:
-        purging = self.settings.storage.maintenance.uploadpurging
-        before = self.core.uploads.clock() - purging.age
-        purged = await self.core.uploads.purge(before, really=not purging.dryrun)
-        if purged:
-            _log.info(
-                "{count} stale upload sessions {what}",
-                count=len(purged),
-                what="would be removed" if purging.dryrun else "were removed",
-            )
-
-
-def assemble(settings: Settings, reactor: Any) -> Registry:
-    """Build the registry that the settings describe; nothing is opened yet.
-
-    :raises ValueError: a plugin refuses its settings.
-    """
-    makers = discover(IStorageMaker).makers
-    storage = settings.storage
-    maker = makers[storage.driver]
-    state = _state_directory(storage)
-    threads = getattr(storage.options, "maxthreads", 16)
-    world = World(reactor, state, storage_threads=threads)
-    own = type(maker).__module__.startswith(f"{__package__}.")
-    driver = checked(
-        maker.make(storage.options, world),
-        storage.driver,
-        world,
-        digest_of=None if own else layout.data_digest,
-    )
-    database = settings.metadata.sqlite.path
-    if database is None and not getattr(maker, "private", False):
-        database = state / "metadata.sqlite3"
-    metadata = SqliteMetadata(database, world)
-    locks = database.with_name("locks") if database is not None else None
-    tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
-    limits = settings.http.limits
-    core = Core(
-        driver,
-        metadata,
-        tree,
-        Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
-        Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
-    )
-    door: IDoor = StoredDoor(core)
-    if not storage.delete.enabled:
-        door = RestrictedDoor(
-            door, DELETES, "deleting is switched off here (storage.delete.enabled)"
-        )
-    if storage.maintenance.readonly.enabled:
-        door = RestrictedDoor(
-            door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
-        )
-    return Registry(settings, world, core, door)
-
-
-def _state_directory(storage: Storage) -> Path:
-    """Where the files of this program lie beside what is stored."""
-    if storage.root is not None:
-        return storage.root / "txregistry"
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(given) if given else Path.cwd() / "registry-state"
-
-
-def _manifest_rules(settings: Settings) -> ManifestRules:
-    validation = settings.validation
-    indexes, urls = validation.manifests.indexes, validation.manifests.urls
-    platforms: frozenset[tuple[str, str]] | None = None
-    if indexes.platforms == "none":
-        platforms = frozenset()
-    elif indexes.platforms == "list":
-        platforms = frozenset((item.architecture, item.os) for item in indexes.platformlist)
-    return ManifestRules(
-        references=not validation.disabled,
-        platforms=platforms,
-        allow=[re.compile(text) for text in urls.allow],
-        deny=[re.compile(text) for text in urls.deny],
-    )
 
 
 def make_site(
@@ -397,7 +257,7 @@ def make_service(
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
-    registry.purges = share.number == 0
+    registry.first = share.number == 0
     site = make_site(settings, registry, reactor, share.of)
     admin = None
     if settings.http.debug.addr and share.number == 0:

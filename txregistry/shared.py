@@ -131,17 +131,30 @@ class KeyLocks:
     _slots: dict[int, DeferredLock] = field(factory=dict)
     _descriptor: int = -1
 
-    def open(self) -> None:
-        """Open the file; blocks, and comes before the first lock.
+    def open(self, alone: bool = False) -> None:
+        """Open the file, which tells others that somebody is here; blocks.
 
-        :raises StorageUnavailable: it cannot be had.
+        :param alone: whether nobody else may be there until it is closed.
+        :raises StorageUnavailable: it cannot be had, or the others are in the way.
         """
         if self.path is None or self._descriptor >= 0:
             return
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageUnavailable(f"{self.path} cannot be opened: {error}") from error
+        try:
+            kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+            # The byte behind those of the slots.
+            fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, 1, SLOTS)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, (BlockingIOError, PermissionError)):
+                what = "a registry serves it; stop that first" if alone else "a command works on it"
+                raise StorageUnavailable(f"{self.path.parent} is in use: {what}") from error
+            raise StorageUnavailable(f"{self.path} cannot be locked: {error}") from error
+        self._descriptor = descriptor
 
     def close(self) -> None:
         """Let go of the file."""

@@ -85,6 +85,34 @@ async def test_a_full_disk(driver: FilesystemDriver, disk: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_uploads_leave_a_reserve(disk: Path, world: IWorld) -> None:
+    driver = FilesystemDriver(disk / "root", world, 400_000)
+    await driver.start()
+    token, held = await fill(driver)
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    assert 400_000 - 4096 <= free < 410_000
+    with pytest.raises(StorageFull, match="reserve"):
+        await driver.begin("hint")
+    await driver.put("d/small", b"small" * 10_000)
+    await driver.publish(token, "d/large")
+    assert (await driver.stat("d/large")).size == held
+    await driver.delete("d/small")
+    await driver.abandon(token)
+    await driver.delete("d/large")
+    await driver.abandon(await driver.begin("hint"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_reserve_is_a_part_of_the_disk(disk: Path, world: IWorld) -> None:
+    driver = FilesystemDriver(disk / "root", world, None)
+    await driver.start()
+    await fill(driver)
+    found = os.statvfs(disk)
+    part = found.f_blocks * found.f_frsize // 20
+    assert -4096 <= found.f_bavail * found.f_frsize - part < 8192
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_disk_without_room_for_files(driver: FilesystemDriver) -> None:
     tokens: list[str] = []
 

@@ -26,7 +26,7 @@ PIECE = 2 * 1024 * 1024
 PAGE = 1000
 
 
-class Damaged(Exception):
+class Damaged(ValueError):
     """The bytes of something are missing, or have another digest."""
 
 

@@ -1,4 +1,7 @@
-"""Subcommands of ``txregistry`` that work on a registry's data; each imports what it needs.
+"""Commands: what an operator does to a registry beside serving, one module each.
 
-May import everything.
+Modules of this room may import everything; ``txregistry.__main__`` only registers them.
 """
+
+GOOD, BAD = 0, 1
+"""Exit codes: it is good, something is wrong; 2 is wrong usage."""

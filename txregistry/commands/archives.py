@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python.usage import UsageError
 
-from ..archive.exporting import Damaged, Exporter
+from ..archive.exporting import Exporter
 from ..archive.importing import Importer
 from ..archive.names import ImageName
 from ..archive.reading import reader
@@ -20,12 +20,14 @@ from ..archive.writing import DirectoryWriter, LayoutWriter, TarWriter
 from ..interfaces import IWorld
 from ..model.errors import RegistryError
 from ..model.names import RepositoryName
+from ..tap import load_or_complain
+from . import GOOD
 
 if TYPE_CHECKING:
-    from ..service import Registry
+    from ..assembly import Registry
 
 
-def register(commands: Any) -> None:
+def add_to(commands: Any) -> None:
     """Add these subcommands."""
     command = commands.add_parser(
         "export", help="write repositories as an OCI image layout, a directory or a tar archive"
@@ -65,7 +67,7 @@ def export(chosen: argparse.Namespace) -> int:
 
     :raises UsageError: the arguments make no sense.
     """
-    from .beside import BAD, GOOD, admitted, beside
+    from .offline import admitted, offline
 
     if bool(chosen.images) == chosen.all:
         raise UsageError("name the images to export, or use --all")
@@ -87,17 +89,13 @@ def export(chosen: argparse.Namespace) -> int:
         )
         try:
             count = await exporter.export(names or await exporter.repositories())
-        except Damaged as error:
-            writer.abandon()
-            print(f"txregistry: {error}", file=sys.stderr)
-            return BAD
         except BaseException:
             writer.abandon()
             raise
         _teller(chosen.quiet)(f"{count} manifests in {chosen.output}")
         return GOOD
 
-    return beside(chosen.config, work)
+    return offline(load_or_complain(chosen.config), work, alone=False)
 
 
 def import_(chosen: argparse.Namespace) -> int:
@@ -105,7 +103,7 @@ def import_(chosen: argparse.Namespace) -> int:
 
     :raises UsageError: the arguments make no sense.
     """
-    from .beside import GOOD, admitted, beside
+    from .offline import admitted, offline
 
     try:
         into = RepositoryName.parse(chosen.repository) if chosen.repository else None
@@ -125,7 +123,7 @@ def import_(chosen: argparse.Namespace) -> int:
         _teller(chosen.quiet)(f"{count} manifests from {chosen.layout}")
         return GOOD
 
-    return beside(chosen.config, work)
+    return offline(load_or_complain(chosen.config), work, alone=False)
 
 
 def _writer(output: str, world: IWorld) -> LayoutWriter:

@@ -105,6 +105,25 @@ class UploadPurging:
 
 
 @frozen
+class Scrub:
+    """Reading everything from time to time, to find what the storage has spoiled."""
+
+    enabled: bool = option(
+        "Read every object on local disk and compare it with its digest. What is damaged is moved "
+        "to txregistry/quarantine, and can be pushed again.",
+        default=True,
+    )
+    interval: Duration = option(
+        "Time from the end of one pass to the beginning of the next.", default=Duration(168 * 3600)
+    )
+    rate: Size = option(
+        "Bytes per second that are read at most.",
+        default=Size(16 * 1024 * 1024),
+        validator=validators.ge(1),
+    )
+
+
+@frozen
 class ReadOnly:
     """Serving without changes."""
 
@@ -116,6 +135,7 @@ class Maintenance:
     """Work on the storage beside serving."""
 
     uploadpurging: UploadPurging = option("Stale upload sessions.", factory=UploadPurging)
+    scrub: Scrub = option("Reading everything from time to time.", factory=Scrub)
     readonly: ReadOnly = option("Serving without changes.", factory=ReadOnly)
 
 

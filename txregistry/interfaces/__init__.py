@@ -4,6 +4,13 @@ Imports are light, so that a plugin module may import this. Arguments are positi
 results are declared ``Awaitable``, so an implementation may be ``async def`` or return a Deferred.
 """
 
+from .adoption import (
+    AdoptionProgress,
+    AdoptionState,
+    Finds,
+    IAdoption,
+    Sight,
+)
 from .metadata import (
     BlobRecord,
     Conflict,
@@ -34,6 +41,7 @@ from .storage import (
     ILifecycle,
     ILocalFile,
     ILocating,
+    IMoving,
     IReader,
     IShownAppend,
     IStorageDriver,
@@ -51,9 +59,13 @@ API = (1, 0)
 
 __all__ = [
     "API",
+    "AdoptionProgress",
+    "AdoptionState",
     "Blob",
     "BlobRecord",
     "Conflict",
+    "Finds",
+    "IAdoption",
     "IDeferredSync",
     "IDoor",
     "IGathering",
@@ -63,6 +75,7 @@ __all__ = [
     "ILocating",
     "IMaker",
     "IMetadata",
+    "IMoving",
     "IReader",
     "IRegistry",
     "IShownAppend",
@@ -75,6 +88,7 @@ __all__ = [
     "ObjectStat",
     "OffsetMismatch",
     "PendingChange",
+    "Sight",
     "StorageError",
     "StorageFull",
     "StorageUnavailable",

@@ -223,6 +223,16 @@ class IGathering(Interface):
         """
 
 
+class IMoving(Interface):
+    """Capability of a driver: an object gets another key without being copied."""
+
+    def move(key: str, target: str) -> Awaitable[None]:
+        """Move an object, durably, over whatever is under the other key.
+
+        :raises ObjectMissing: no such object.
+        """
+
+
 class ILocating(Interface):
     """Capability of a driver: clients may fetch objects from another place."""
 

@@ -121,28 +121,38 @@ def put_manifest(
         " annotations, pushed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET media_type = excluded.media_type, pushed = excluded.pushed,"
         " artifact_type = excluded.artifact_type",
-        (
-            number,
-            manifest.digest,
-            manifest.media_type,
-            manifest.size,
-            manifest.subject,
-            manifest.artifact_type,
-            json.dumps(dict(manifest.annotations)),
-            now,
-        ),
+        manifest_row(number, manifest, now),
     )
     connection.execute(
         "DELETE FROM reference WHERE repository = ? AND manifest = ?", (number, manifest.digest)
     )
-    connection.executemany(
-        "INSERT OR IGNORE INTO reference (repository, manifest, digest, kind) VALUES (?, ?, ?, ?)",
-        _references(number, manifest),
-    )
+    insert_references(connection, number, manifest)
     connection.executemany(
         "INSERT INTO tag (repository, name, digest, updated) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET digest = excluded.digest, updated = excluded.updated",
         [(number, tag, manifest.digest, now) for tag in tags],
+    )
+
+
+def manifest_row(number: int, manifest: ManifestRecord, now: float) -> tuple[object, ...]:
+    """The values of a manifest in the order of the table's columns."""
+    return (
+        number,
+        manifest.digest,
+        manifest.media_type,
+        manifest.size,
+        manifest.subject,
+        manifest.artifact_type,
+        json.dumps(dict(manifest.annotations)),
+        now,
+    )
+
+
+def insert_references(connection: Connection, number: int, manifest: ManifestRecord) -> None:
+    """Write down what a manifest refers to."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO reference (repository, manifest, digest, kind) VALUES (?, ?, ?, ?)",
+        _references(number, manifest),
     )
 
 

@@ -136,8 +136,8 @@ def absent(
 
 def tags(connection: Connection, repository: RepositoryName, page: Page) -> Listing[Tag]:
     """See ``IMetadata.tags``."""
-    rows = connection.execute(TAGS, (repository, page.last, _rows(page))).fetchall()
-    return _listing([Tag(name) for (name,) in rows], page)
+    rows = connection.execute(TAGS, (repository, page.last, row_limit(page))).fetchall()
+    return as_listing([Tag(name) for (name,) in rows], page)
 
 
 def tags_of(connection: Connection, repository: RepositoryName, digest: Digest) -> list[Tag]:
@@ -147,8 +147,8 @@ def tags_of(connection: Connection, repository: RepositoryName, digest: Digest) 
 
 def repositories(connection: Connection, page: Page) -> Listing[RepositoryName]:
     """See ``IMetadata.repositories``."""
-    rows = connection.execute(REPOSITORIES, (page.last, _rows(page))).fetchall()
-    return _listing([RepositoryName(name) for (name,) in rows], page)
+    rows = connection.execute(REPOSITORIES, (page.last, row_limit(page))).fetchall()
+    return as_listing([RepositoryName(name) for (name,) in rows], page)
 
 
 def referrers(
@@ -159,13 +159,13 @@ def referrers(
     page: Page,
 ) -> Listing[Descriptor]:
     """See ``IMetadata.referrers``."""
-    values = (repository, subject, page.last, json.dumps(list(artifact_types)), _rows(page))
+    values = (repository, subject, page.last, json.dumps(list(artifact_types)), row_limit(page))
     rows = connection.execute(REFERRERS, values).fetchall()
     found = [
         Descriptor(media_type, Digest(digest), size, artifact_type, json.loads(annotations))
         for digest, media_type, size, artifact_type, annotations in rows
     ]
-    return _listing(found, page)
+    return as_listing(found, page)
 
 
 def upload(
@@ -232,12 +232,13 @@ def events(connection: Connection, after: int, limit: int) -> list[tuple[int, fl
     ]
 
 
-def _rows(page: Page) -> int:
+def row_limit(page: Page) -> int:
     """One row more than asked for tells whether there is a next page."""
     return -1 if page.limit is None else page.limit + 1
 
 
-def _listing(items: list, page: Page) -> Listing:  # type: ignore[type-arg]
+def as_listing(items: list, page: Page) -> Listing:  # type: ignore[type-arg]
+    """A page of rows of which there may be one more than was asked for."""
     if page.limit is None or len(items) <= page.limit:
         return Listing(items)
     return Listing(items[: page.limit], more=page.limit > 0)

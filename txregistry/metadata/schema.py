@@ -116,6 +116,37 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # How far the tree in storage has been read into this database: one row.
+        """
+        CREATE TABLE adoption (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            state TEXT NOT NULL CHECK (state IN ('finding', 'reading', 'complete')),
+            repositories INTEGER NOT NULL DEFAULT 0,
+            blobs INTEGER NOT NULL DEFAULT 0,
+            manifests INTEGER NOT NULL DEFAULT 0,
+            tags INTEGER NOT NULL DEFAULT 0,
+            skipped INTEGER NOT NULL DEFAULT 0,
+            started REAL NOT NULL DEFAULT 0,
+            updated REAL NOT NULL DEFAULT 0
+        )
+        """,
+        # What an older version wrote is all that there is.
+        """
+        INSERT INTO adoption (id, state) SELECT 1, CASE
+            WHEN EXISTS (SELECT 1 FROM repository) THEN 'complete' ELSE 'finding' END
+        """,
+        # Repositories of the tree, until all of it is read; position says where reading goes on.
+        """
+        CREATE TABLE found (
+            name TEXT PRIMARY KEY,
+            listed INTEGER NOT NULL,
+            position TEXT NOT NULL DEFAULT '',
+            read INTEGER NOT NULL DEFAULT 0
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX found_unread ON found (name) WHERE NOT read",
+    ),
 )
 
 

@@ -41,6 +41,7 @@ from ..model.pages import Listing, Page
 from ..shared import SharedNumber
 from . import changes as change
 from . import queries
+from .journal import write_anew
 from .schema import migrate
 from .writer import Writer, database_error
 
@@ -113,6 +114,9 @@ class SqliteMetadata:
         connection = self._connect()
         try:
             migrate(connection)
+            if self.path is not None:
+                # An error of the disk may have gone unnoticed with the process before.
+                write_anew(connection)
         except BaseException:
             connection.close()
             raise
@@ -230,6 +234,23 @@ class SqliteMetadata:
 
     def touched(self, after: int | None) -> Touched:
         return self._read(queries.touched, after)
+
+    # --- for other modules of this room ------------------------------------------------------
+
+    def look(self, query: Callable[..., T], *arguments: Any) -> T:
+        """Run a point lookup, here and now."""
+        return self._read(query, *arguments)
+
+    async def look_far(self, query: Callable[..., T], *arguments: Any) -> T:
+        """Run a query that may be long, in a thread."""
+        return await self._read_far(query, *arguments)
+
+    async def transact(self, job: Callable[[sqlite3.Connection], T], durable: bool = True) -> T:
+        """Run a job in a transaction.
+
+        :param durable: whether it has to survive the machine, or the process only.
+        """
+        return await self._write(job, visible=True, durable=durable)
 
     # --- writing -----------------------------------------------------------------------------
 

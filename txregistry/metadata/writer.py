@@ -3,8 +3,9 @@
 Jobs queue up while a batch is being committed; the next batch takes all that wait. Each job has a
 savepoint of its own, so that one that fails takes nothing with it. A batch of jobs that need not
 survive the machine is not synced at all; the next batch that is synced carries it along, so what
-survives is always the beginning of what happened.
-May import the interfaces and Twisted's Deferreds.
+survives is always the beginning of what happened. After an error nothing is written before the
+journal has been written anew.
+May import the interfaces, Twisted's Deferreds and other modules of this room.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from ..interfaces import IWorld, StorageFull, StorageUnavailable
+from ..interfaces import IWorld, StorageError, StorageFull, StorageUnavailable
+from .journal import write_anew
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 
 BATCH = 256
+
+CHECKPOINT = 1000
+"""Pages of the journal after which it is brought into the database."""
 
 
 @frozen
@@ -62,6 +67,8 @@ class Writer:
     _running: bool = False
     _idle: list[Deferred[None]] = field(factory=list)
     _closed: bool = False
+    _doubtful: bool = False
+    """Whether the disk may lack a part of the journal that the kernel shows."""
 
     def run(self, job: Job[T], visible: bool, durable: bool = True) -> Deferred[T]:
         """Run a job in a transaction.
@@ -109,14 +116,31 @@ class Writer:
         durable = any(queued.durable for queued in batch)
         synchronous = ("FULL" if durable else "NORMAL") if self.synced else "OFF"
         try:
+            await self._mend()
             outcomes = await self.world.in_thread(_transact, self.connection, jobs, synchronous)
         except Exception:
             outcomes = [Failure()] * len(jobs)
+            self._doubtful = self.synced
         if any(queued.visible for queued in batch):
             self.changed()
         for queued, outcome in zip(batch, outcomes, strict=True):
             if not queued.result.called:
                 queued.result.callback(outcome)
+        try:
+            # At once, while the kernel still has what the disk may lack.
+            await self._mend()
+        except StorageError:
+            # Until it can be done, nothing is written.
+            pass
+
+    async def _mend(self) -> None:
+        """Write the journal anew after an error.
+
+        :raises StorageUnavailable: that fails as well.
+        """
+        if self._doubtful:
+            await self.world.in_thread(write_anew, self.connection)
+            self._doubtful = False
 
 
 def _transact(connection: sqlite3.Connection, jobs: list[Job[Any]], synchronous: str) -> list[Any]:
@@ -127,6 +151,10 @@ def _transact(connection: sqlite3.Connection, jobs: list[Job[Any]], synchronous:
     outcomes: list[Any] = []
     try:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        # A checkpoint hides errors of the sync that it begins with; behind a commit that was synced
+        # there is nothing left to lose.
+        checkpoint = 0 if synchronous == "NORMAL" else CHECKPOINT
+        connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:

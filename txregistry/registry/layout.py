@@ -12,11 +12,19 @@ from ..model.errors import DigestInvalid
 from ..model.names import RepositoryName, Tag
 
 ROOT = "docker/registry/v2"
+REPOSITORIES = f"{ROOT}/repositories"
+BLOBS = f"{ROOT}/blobs"
+
+LAYERS = "_layers"
+REVISIONS = "_manifests/revisions"
+TAGS = "_manifests/tags"
+MARKS = frozenset({"_layers", "_manifests", "_uploads"})
+"""Names below that of a repository which are not the beginning of another one's."""
 
 
 def content(digest: Digest) -> str:
     """Where the bytes of a blob or a manifest are."""
-    return f"{ROOT}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+    return f"{BLOBS}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
 
 
 def data_digest(key: str) -> Digest | None:
@@ -31,20 +39,17 @@ def data_digest(key: str) -> Digest | None:
 
 def layer_link(repository: RepositoryName, digest: Digest) -> str:
     """The link that lets a repository hold a blob."""
-    return f"{ROOT}/repositories/{repository}/_layers/{digest.algorithm}/{digest.hex}/link"
+    return f"{REPOSITORIES}/{repository}/{LAYERS}/{digest.algorithm}/{digest.hex}/link"
 
 
 def revision_link(repository: RepositoryName, digest: Digest) -> str:
     """The link that lets a repository hold a manifest."""
-    return (
-        f"{ROOT}/repositories/{repository}/_manifests/revisions/"
-        f"{digest.algorithm}/{digest.hex}/link"
-    )
+    return f"{REPOSITORIES}/{repository}/{REVISIONS}/{digest.algorithm}/{digest.hex}/link"
 
 
 def tag_prefix(repository: RepositoryName, tag: Tag) -> str:
     """Below this lies everything about a tag."""
-    return f"{ROOT}/repositories/{repository}/_manifests/tags/{tag}"
+    return f"{REPOSITORIES}/{repository}/{TAGS}/{tag}"
 
 
 def tag_current(repository: RepositoryName, tag: Tag) -> str:
@@ -59,7 +64,7 @@ def tag_index(repository: RepositoryName, tag: Tag, digest: Digest) -> str:
 
 def upload_hint(repository: RepositoryName, upload: str) -> str:
     """Where an upload session would lie in this tree."""
-    return f"{ROOT}/repositories/{repository}/_uploads/{upload}/data"
+    return f"{REPOSITORIES}/{repository}/_uploads/{upload}/data"
 
 
 def link(key: str, digest: Digest) -> TreeChange:
@@ -70,3 +75,14 @@ def link(key: str, digest: Digest) -> TreeChange:
 def unlink(key: str) -> TreeChange:
     """Remove a link."""
     return TreeChange(key, None)
+
+
+def read_link(content: bytes) -> Digest | None:
+    """The digest that a link holds, None if it holds none.
+
+    Space around it is none of ours; an empty link is what a crash left of one.
+    """
+    try:
+        return Digest.parse(content.decode("ascii").strip())
+    except (UnicodeDecodeError, DigestInvalid):
+        return None

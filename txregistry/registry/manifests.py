@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from ..interfaces import (
@@ -22,7 +22,7 @@ from ..interfaces import (
     StoredManifest,
     TreeChange,
 )
-from ..model.digests import ALGORITHMS, CANONICAL, Digest
+from ..model.digests import CANONICAL, Digest
 from ..model.errors import (
     DigestInvalid,
     ManifestBlobUnknown,
@@ -33,6 +33,8 @@ from ..model.events import Event, EventAction, Origin
 from ..model.manifests import Link, ManifestDocument, read_manifest
 from ..model.names import Reference, RepositoryName, Tag
 from . import layout
+from .quarantine import Quarantine
+from .records import manifest_record, storable
 from .tree import Tree
 
 THREAD_FROM = 64 * 1024
@@ -57,6 +59,10 @@ class ManifestRules:
     deny: Sequence[re.Pattern[str]] = ()
 
 
+def _quarantine(manifests: Manifests) -> Quarantine:
+    return Quarantine(manifests.driver, manifests.metadata, manifests.tree, manifests.world)
+
+
 @define(eq=False)
 class Manifests:
     """The manifests of a registry."""
@@ -66,9 +72,13 @@ class Manifests:
     tree: Tree
     world: IWorld
     rules: ManifestRules = ManifestRules()
+    quarantine: Quarantine = field(default=Factory(_quarantine, takes_self=True))
     _bodies: dict[Digest, bytes] = field(factory=dict)
     _cached: int = 0
     _log: Logger = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self.quarantine.remembered = self._bodies.get
 
     async def find(self, repository: RepositoryName, reference: Reference) -> ManifestRecord:
         """The record of a manifest.
@@ -113,7 +123,7 @@ class Manifests:
                 {"expected": digest, "actual": actual},
             )
         self._check_urls(document)
-        record = _record(document, actual, len(body))
+        record = manifest_record(document, actual, len(body))
         required = await self._check_references(repository, document)
         await self._store(actual, body)
         changes = [layout.link(layout.revision_link(repository, actual), actual)]
@@ -194,18 +204,21 @@ class Manifests:
                 "the bytes of manifest {digest} are missing or damaged; push it again",
                 digest=record.digest,
             )
+            if body:
+                self.quarantine.suspect(record.digest)
             raise unknown(record.digest)
         return body
 
     async def _store(self, digest: Digest, body: bytes) -> None:
         """Make the bytes durable, unless they are there already and whole."""
         key = layout.content(digest)
-        try:
-            if await self.driver.get(key) == body:
-                return
-        except ObjectMissing:
-            pass
-        await self.driver.put(key, body)
+        async with self.tree.locks.holding(key):
+            try:
+                if await self.driver.get(key) == body:
+                    return
+            except ObjectMissing:
+                pass
+            await self.driver.put(key, body)
 
     def _remember(self, digest: Digest, body: bytes) -> None:
         self._bodies[digest] = body
@@ -225,11 +238,11 @@ class Manifests:
             return []
         blobs = [link.digest for link in document.required_blobs()]
         children = [link.digest for link in document.children if self._demanded(link)]
-        missing = [text for text in blobs + children if not _storable(text)]
+        missing = [text for text in blobs + children if not storable(text)]
         missing += await self.metadata.missing(
             repository,
-            [Digest(text) for text in blobs if _storable(text)],
-            [Digest(text) for text in children if _storable(text)],
+            [Digest(text) for text in blobs if storable(text)],
+            [Digest(text) for text in children if storable(text)],
         )
         if missing:
             raise ManifestBlobUnknown(tuple(dict.fromkeys(missing)))
@@ -262,25 +275,3 @@ def unknown(reference: Reference) -> ManifestUnknown:
 
 def _tagged(event: Event, tag: Tag) -> Event:
     return evolve(event, tag=tag)
-
-
-def _storable(text: str) -> bool:
-    return text.partition(":")[0] in ALGORITHMS
-
-
-def _digests(links: Sequence[Link]) -> list[Digest]:
-    return list(dict.fromkeys(Digest(link.digest) for link in links if _storable(link.digest)))
-
-
-def _record(document: ManifestDocument, digest: Digest, size: int) -> ManifestRecord:
-    subject = document.subject
-    return ManifestRecord(
-        digest=digest,
-        media_type=document.media_type,
-        size=size,
-        subject=Digest(subject) if subject is not None and _storable(subject) else None,
-        artifact_type=document.artifact_type,
-        annotations=document.annotations,
-        blobs=_digests(document.blobs),
-        children=_digests(document.children),
-    )

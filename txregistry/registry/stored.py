@@ -45,6 +45,10 @@ from .manifests import Manifests
 from .translate import storage_errors
 from .tree import Tree
 from .uploads import Uploads
+from .verified import VerifiedReader
+
+SMALL = 64 * 1024
+"""Bytes of a blob that passes through the process even where the kernel could send it."""
 
 
 @frozen
@@ -97,6 +101,12 @@ class StoredRegistry:
             except ObjectMissing:
                 raise self._blob_unknown(digest) from None
             local = ILocalFile(self.core.driver, None)
+            if reader.size is not None and reader.size != span.length:
+                reader.close()
+                self.core.manifests.quarantine.suspect(digest)
+                raise self._blob_unknown(digest)
+            if span.length == record.size and (local is None or record.size <= SMALL):
+                reader = self._verified(reader, digest)
             return Blob(
                 Descriptor(OCTET_STREAM, digest, record.size),
                 span,
@@ -122,7 +132,8 @@ class StoredRegistry:
         self, repository: RepositoryName, reference: Reference
     ) -> Descriptor:
         with storage_errors():
-            return (await self.core.manifests.find(repository, reference)).descriptor
+            # Its bytes are looked at, so that what is told to be there can be had.
+            return (await self.core.manifests.get(repository, reference)).descriptor
 
     async def tags(self, repository: RepositoryName, page: Page) -> Listing[Tag]:
         with storage_errors():
@@ -187,15 +198,18 @@ class StoredRegistry:
 
     async def _become_blob(self, upload: UploadRecord, digest: Digest, size: int) -> Descriptor:
         """Publish the bytes, link them in one transaction, write the tree, drop the session."""
-        await self.core.uploads.publish(upload, layout.content(digest), size)
-        pending = await self.core.metadata.link_blob(
-            upload.repository,
-            BlobRecord(digest, size),
-            None,
-            upload.id,
-            [layout.link(layout.layer_link(upload.repository, digest), digest)],
-            [self._event(EventAction.PUSH, upload.repository, digest, OCTET_STREAM, size)],
-        )
+        key = layout.content(digest)
+        # Nobody may set the object aside between the two.
+        async with self.core.tree.locks.holding(key):
+            await self.core.uploads.publish(upload, key, size)
+            pending = await self.core.metadata.link_blob(
+                upload.repository,
+                BlobRecord(digest, size),
+                None,
+                upload.id,
+                [layout.link(layout.layer_link(upload.repository, digest), digest)],
+                [self._event(EventAction.PUSH, upload.repository, digest, OCTET_STREAM, size)],
+            )
         removing = deferred(self.core.uploads.completed(upload))
         await self.core.tree.apply(pending)
         await removing
@@ -274,6 +288,10 @@ class StoredRegistry:
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         with storage_errors():
             await self.core.manifests.delete_tag(repository, tag, self.origin)
+
+    def _verified(self, reader: IReader, digest: Digest) -> IReader:
+        quarantine = self.core.manifests.quarantine
+        return VerifiedReader(reader, digest, quarantine.world, lambda: quarantine.suspect(digest))
 
     # --- parts -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from ..interfaces import (
     ILifecycle,
     ILocalFile,
     ILocating,
+    IMoving,
     IReader,
     IShownAppend,
     IStorageDriver,
@@ -36,6 +37,7 @@ CAPABILITIES = (
     IShownAppend,
     IDeferredSync,
     IGathering,
+    IMoving,
     ILocating,
     IHealth,
     ILifecycle,
@@ -204,6 +206,9 @@ class Checked:
 
     async def settle(self, keys: Sequence[str]) -> None:
         await self.calls.long("settle", self.inner.settle, [check_key(key) for key in keys])
+
+    async def move(self, key: str, target: str) -> None:
+        await self.calls.quick("move", self.inner.move, check_key(key), check_key(target))
 
     async def locate(self, key: str, method: str, lifetime: float) -> str | None:
         if method not in ("GET", "HEAD"):

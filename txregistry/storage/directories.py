@@ -32,7 +32,7 @@ class Directories:
 
     root: Path
     _removals: SharedMark = field(factory=SharedMark)
-    _memory: tuple[bytes, set[Path]] = (b"", set())
+    _memory: tuple[bytes, set[Path]] = field(factory=lambda: (b"", set()))
     """The mark of removals, and what is known to be durable as long as that stays."""
 
     def share(self, path: Path | None) -> None:

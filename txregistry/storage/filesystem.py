@@ -2,9 +2,10 @@
 
 Objects are files below the root directory under their keys. Uploads are files below
 ``txregistry/uploads`` and small objects are staged below ``txregistry/tmp``, on the same file
-system; the registry's own directory never shows in lists and has no keys. Order of writes: data,
-sync, name, sync of the directory. Symbolic links are an operator's business: none is an object, and
-lists do not look behind them. May import the interfaces and other modules of this room.
+system; the registry's own directory never shows in lists, and only its quarantine has keys. Order
+of writes: data, sync, name, sync of the directory. Symbolic links are an operator's business: none
+is an object, and lists do not look behind them. May import the interfaces and other modules of this
+room.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..interfaces import (
     IHealth,
     ILifecycle,
     ILocalFile,
+    IMoving,
     IReader,
     IShownAppend,
     IStorageDriver,
@@ -39,10 +41,14 @@ from .early import EarlySyncs
 from .files import FileReader, open_file
 from .keys import check_key
 from .local_uploads import LocalUploads
+from .reserve import Reserve
 from .staging import Staging
 from .walking import entries, holds_file, walk
 
 OWN = "txregistry"
+QUARANTINE = (OWN, "quarantine")
+"""The part of the own directory that has keys."""
+
 HIDDEN = frozenset({OWN, "lost+found"})
 """Names in the root directory that hold no objects."""
 
@@ -52,16 +58,18 @@ SMALL = 4 * 1024 * 1024
 """Bytes of a small object at most, which is read and written whole."""
 
 
-@implementer(IStorageDriver, ILocalFile, IShownAppend, IDeferredSync, IHealth, ILifecycle)
+@implementer(IStorageDriver, ILocalFile, IShownAppend, IDeferredSync, IMoving, IHealth, ILifecycle)
 @define(eq=False)
 class FilesystemDriver:
     """Objects as files; the contract is that of ``IStorageDriver``.
 
     :param root: the root directory; a relative one is meant from where the process is now.
+    :param reserve: bytes of the disk that uploads leave free; None for a part of it.
     """
 
     root: Path
     world: IWorld
+    reserve: int | None = 0
     _directories: Directories = field(init=False)
     _staging: Staging = field(init=False)
     _uploads: LocalUploads = field(init=False)
@@ -73,7 +81,12 @@ class FilesystemDriver:
         self.root = self.root.absolute()
         self._directories = Directories(self.root)
         self._staging = Staging(self.root / OWN / "tmp")
-        self._uploads = LocalUploads(self.root / OWN / "uploads", self._directories, self._staging)
+        self._uploads = LocalUploads(
+            self.root / OWN / "uploads",
+            self._directories,
+            self._staging,
+            Reserve(self.root, self.reserve),
+        )
         self._early = EarlySyncs(self._uploads, self.world)
 
     # --- life --------------------------------------------------------------------------------
@@ -120,7 +133,8 @@ class FilesystemDriver:
         :raises ValueError: that is no key.
         :raises StorageError: the key would lie in the registry's own directory.
         """
-        if check_key(key).partition("/")[0] in HIDDEN:
+        parts = check_key(key).split("/")
+        if parts[0] in HIDDEN and tuple(parts[:2]) != QUARANTINE:
             raise StorageError(f"{key!r} lies where no objects are kept")
         return self.root / key
 
@@ -224,6 +238,19 @@ class FilesystemDriver:
         with disk_errors(f"deleting {path}"):
             if durable:
                 self._directories.sync(path.parent)
+            self._directories.prune(path.parent)
+
+    async def move(self, key: str, target: str) -> None:
+        await self.world.in_thread(self._move, key, self.path(key), self.path(target))
+
+    def _move(self, key: str, path: Path, target: Path) -> None:
+        missing = ObjectMissing(key)
+        with disk_errors(f"moving {path}", missing):
+            if not S_ISREG(os.lstat(path).st_mode):
+                raise missing
+        with disk_errors(f"moving {path}"):
+            self._directories.place(target, lambda: os.rename(path, target), True)
+            self._directories.sync(path.parent)
             self._directories.prune(path.parent)
 
     async def settle(self, keys: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from ..interfaces import OffsetMismatch, UploadMissing
 from .directories import Directories
 from .durable import ABSENT, copy_all, disk_errors, start_writeback, write_all
 from .files import open_file
+from .reserve import Reserve
 from .staging import Staging, lock
 
 TOKEN = re.compile(r"[0-9a-f]{40}")
@@ -36,9 +37,11 @@ class LocalUploads:
     directory: Path
     directories: Directories
     staging: Staging
+    reserve: Reserve
 
     def begin(self) -> str:
         """Start an upload; see ``IStorageDriver``, as for the other methods."""
+        self.reserve.claim(1)
         token = secrets.token_hex(20)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with disk_errors("starting an upload"):
@@ -56,6 +59,7 @@ class LocalUploads:
         with disk_errors("writing an upload"), self._exclusive(token) as (path, descriptor, status):
             if status.st_size != offset:
                 raise OffsetMismatch(status.st_size)
+            self.reserve.claim(len(data))
             if status.st_nlink > 1:
                 # The file is an object as well, which must not change.
                 with self.staging.file() as (copy, own):

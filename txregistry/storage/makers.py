@@ -12,7 +12,7 @@ from attrs import frozen, validators
 from zope.interface import implementer
 
 from ..interfaces import IStorageMaker, IWorld
-from ..model.options import option
+from ..model.options import Size, option
 
 
 @frozen
@@ -28,6 +28,14 @@ class FilesystemSettings:
         "The largest number of calls to the disk at once.",
         default=16,
         validator=validators.ge(1),
+    )
+    reserve: Size | None = option(
+        "Bytes of the file system that uploads leave to manifests, links and deletes; they are "
+        "refused before. Without it: the smaller of 1 GiB and 5 % of the file system. 0 keeps "
+        "none.",
+        default=None,
+        example="2GiB",
+        validator=validators.optional(validators.ge(0)),
     )
 
 
@@ -49,7 +57,7 @@ class FilesystemMaker:
         """See :class:`~txregistry.interfaces.IMaker`."""
         from .filesystem import FilesystemDriver
 
-        return FilesystemDriver(settings.rootdirectory, world)
+        return FilesystemDriver(settings.rootdirectory, world, settings.reserve)
 
 
 @implementer(IStorageMaker)

@@ -34,6 +34,7 @@ from ...interfaces import (
     ILifecycle,
     ILocalFile,
     ILocating,
+    IMoving,
     IReader,
     IShownAppend,
     IStorageDriver,
@@ -557,6 +558,21 @@ class StorageDriverContract:
             assert await driver.get("other") == b"1234567890"
         assert (await driver.stat("key")).size == 5
         assert await driver.get("key") == b"12345"
+
+    @asynchronous
+    async def test_moving(self, driver: Any) -> None:
+        moving = IMoving(driver, None)
+        if moving is None:
+            pytest.skip("objects cannot be moved")
+        await driver.put("a/from", b"1")
+        await driver.put("b/to", b"22")
+        await moving.move("a/from", "b/to")
+        assert await all_keys(driver) == ["b/to"]
+        assert await driver.get("b/to") == b"1"
+        with pytest.raises(ObjectMissing):
+            await moving.move("a/from", "b/to")
+        await moving.move("b/to", "c/d/new")
+        assert await all_keys(driver) == ["c/d/new"]
 
     @asynchronous
     async def test_an_object_of_the_same_size_stays(self, driver: Any) -> None:

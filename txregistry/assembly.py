@@ -1,0 +1,234 @@
+"""The registry behind its door: storage, metadata and the work beside serving, assembled from the
+settings.
+
+May import everything but the rooms that serve.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from .config.settings import Settings, Storage
+from .finishing import background
+from .interfaces import (
+    AdoptionProgress,
+    AdoptionState,
+    IDoor,
+    ILifecycle,
+    ILocalFile,
+    IStorageMaker,
+    StorageError,
+)
+from .metadata.adoption import SqliteAdoption
+from .metadata.sqlite import SqliteMetadata
+from .plugins import discover
+from .registry import layout
+from .registry.adopting import Adopter
+from .registry.indexing import Indexer
+from .registry.manifests import ManifestRules, Manifests
+from .registry.reading import TreeReader
+from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.scrub import Scrub
+from .registry.seeing import SeeingDoor
+from .registry.stored import Core, StoredDoor
+from .registry.tree import Tree
+from .registry.uploads import Uploads
+from .shared import KeyLocks
+from .storage.checked import checked
+from .world import World
+
+_log = Logger()
+
+
+@define(eq=False)
+class Registry:
+    """The registry behind its door: storage, metadata and the work beside serving."""
+
+    settings: Settings
+    world: World
+    core: Core
+    door: IDoor
+    adopter: Adopter
+    indexer: Indexer
+    scrub: Scrub
+    first: bool = True
+    """Whether the work beside serving is that of this process."""
+
+    _purging: LoopingCall | None = None
+
+    async def start(self) -> None:
+        """Open the storage and the database, and finish what a crash left open.
+
+        :raises ValueError: one of them cannot be used.
+        """
+        self.world.start()
+        try:
+            lifecycle = ILifecycle(self.core.driver, None)
+            if lifecycle is not None:
+                await lifecycle.start()
+            await self.core.metadata.start()
+            await self.world.in_thread(self.core.tree.locks.open)
+            repeated = await self.core.tree.redo()
+            unread = await self.adopter.start()
+        except StorageError as error:
+            raise ValueError(str(error)) from error
+        if repeated:
+            _log.info("{count} changes of the tree were repeated", count=repeated)
+        if unread and self.first:
+            _log.info("the storage holds what the database does not know: reading it")
+            self.indexer.start()
+        self._start_purging()
+        self._start_scrubbing()
+
+    async def stop(self) -> None:
+        """Write down what is left and close everything."""
+        if self._purging is not None and self._purging.running:
+            self._purging.stop()
+        await self.indexer.stop()
+        await self.scrub.stop()
+        await self.core.tree.stop()
+        self.core.tree.locks.close()
+        await self.core.metadata.stop()
+        lifecycle = ILifecycle(self.core.driver, None)
+        if lifecycle is not None:
+            await lifecycle.stop()
+        self.world.stop()
+
+    def _start_purging(self) -> None:
+        purging = self.settings.storage.maintenance.uploadpurging
+        if purging.enabled and self.first:
+            self._purging = LoopingCall(lambda: background(self._purge(), "purging uploads"))
+            self._purging.clock = self.world.reactor
+            self._purging.start(purging.interval)
+
+    def _start_scrubbing(self) -> None:
+        # Object stores look after their bytes themselves, and charge for reading them.
+        local = ILocalFile.providedBy(self.core.driver)
+        if self.settings.storage.maintenance.scrub.enabled and self.first and local:
+            self.scrub.start()
+
+    async def _purge(self) -> None:
+        purging = self.settings.storage.maintenance.uploadpurging
+        before = self.core.uploads.clock() - purging.age
+        purged = await self.core.uploads.purge(before, really=not purging.dryrun)
+        if purged:
+            _log.info(
+                "{count} stale upload sessions {what}",
+                count=len(purged),
+                what="would be removed" if purging.dryrun else "were removed",
+            )
+
+
+def database_path(settings: Settings) -> Path | None:
+    """Where the database is; None for a private one that is gone at the end."""
+    storage = settings.storage
+    database = settings.metadata.sqlite.path
+    private = getattr(discover(IStorageMaker).makers[storage.driver], "private", False)
+    if database is None and not private:
+        database = _state_directory(storage) / "metadata.sqlite3"
+    return database
+
+
+def assemble(settings: Settings, reactor: Any) -> Registry:
+    """Build the registry that the settings describe; nothing is opened yet.
+
+    :raises ValueError: a plugin refuses its settings.
+    """
+    makers = discover(IStorageMaker).makers
+    storage = settings.storage
+    maker = makers[storage.driver]
+    state = _state_directory(storage)
+    threads = getattr(storage.options, "maxthreads", 16)
+    world = World(reactor, state, storage_threads=threads)
+    own = type(maker).__module__.startswith(f"{__package__}.")
+    driver = checked(
+        maker.make(storage.options, world),
+        storage.driver,
+        world,
+        digest_of=None if own else layout.data_digest,
+    )
+    database = database_path(settings)
+    metadata = SqliteMetadata(database, world)
+    locks = database.with_name("locks") if database is not None else None
+    tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
+    limits = settings.http.limits
+    core = Core(
+        driver,
+        metadata,
+        tree,
+        Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
+        Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
+    )
+    adoption = SqliteAdoption(metadata, layout.REPOSITORIES)
+    adopter = Adopter(TreeReader(driver, world), adoption, reactor)
+    door: IDoor = SeeingDoor(StoredDoor(core), metadata, adopter)
+    if not storage.delete.enabled:
+        door = RestrictedDoor(
+            door, DELETES, "deleting is switched off here (storage.delete.enabled)"
+        )
+    if storage.maintenance.readonly.enabled:
+        door = RestrictedDoor(
+            door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
+        )
+    maintenance = storage.maintenance.scrub
+    position = None if database is None else state / "scrub"
+    scrub = Scrub(
+        driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
+    )
+    return Registry(
+        settings,
+        world,
+        core,
+        door,
+        adopter,
+        Indexer(adopter, reactor, _tell_progress),
+        scrub,
+    )
+
+
+def _tell_progress(progress: AdoptionProgress) -> None:
+    """Log how far the tree has been read."""
+    complete = progress.state is AdoptionState.COMPLETE
+    _log.info(
+        "{text}: {read} of {repositories} repositories, {manifests} manifests, {blobs} blobs, "
+        "{tags} tags, {skipped} left out",
+        text="the tree has been read" if complete else "reading the tree",
+        event="indexed" if complete else "indexing",
+        read=progress.read,
+        repositories=progress.repositories,
+        manifests=progress.manifests,
+        blobs=progress.blobs,
+        tags=progress.tags,
+        skipped=progress.skipped,
+    )
+
+
+def _state_directory(storage: Storage) -> Path:
+    """Where the files of this program lie beside what is stored."""
+    if storage.root is not None:
+        return storage.root / "txregistry"
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else Path.cwd() / "registry-state"
+
+
+def _manifest_rules(settings: Settings) -> ManifestRules:
+    validation = settings.validation
+    indexes, urls = validation.manifests.indexes, validation.manifests.urls
+    platforms: frozenset[tuple[str, str]] | None = None
+    if indexes.platforms == "none":
+        platforms = frozenset()
+    elif indexes.platforms == "list":
+        platforms = frozenset((item.architecture, item.os) for item in indexes.platformlist)
+    return ManifestRules(
+        references=not validation.disabled,
+        platforms=platforms,
+        allow=[re.compile(text) for text in urls.allow],
+        deny=[re.compile(text) for text in urls.deny],
+    )

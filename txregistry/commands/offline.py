@@ -1,0 +1,130 @@
+"""Working on a registry's storage and database without serving.
+
+May import everything.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
+
+from ..assembly import Registry, assemble
+from ..config.load import Loaded
+from ..finishing import deferred
+from ..interfaces import ILifecycle, IRegistry, StorageError
+from ..model.errors import RegistryError
+from ..model.events import Origin
+from . import BAD
+
+EXPECTED = (RegistryError, StorageError, ValueError, OSError)
+"""What is told in a line, without a traceback."""
+
+Work = Callable[[Registry], Awaitable[int]]
+
+
+def offline(loaded: Loaded, work: Work, alone: bool) -> int:
+    """Open a registry's storage and database, work on them, close them.
+
+    :param alone: whether nobody may serve meanwhile; refused if somebody does.
+    :return: the exit code that the work gives, or 1 if something cannot be used.
+    :raises UsageError: the data belong to another user.
+    """
+    from twisted.internet import reactor
+
+    _check_owner(loaded)
+    predicate = LogLevelFilterPredicate(LogLevel.warn)
+    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [predicate])
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+    return in_reactor(reactor, lambda: _opened(loaded, work, alone, reactor))
+
+
+async def admitted(registry: Registry, command: str) -> IRegistry:
+    """The registry as a command may use it: everything that the configuration allows."""
+    return await registry.door.admit(Origin(user_agent=f"txregistry {command}", actor="operator"))
+
+
+def _check_owner(loaded: Loaded) -> None:
+    """Files of another user's would be in the way of the server.
+
+    :raises UsageError: the data belong to somebody else.
+    """
+    root = loaded.settings.storage.root
+    if root is not None and root.exists() and root.stat().st_uid != os.geteuid():
+        raise UsageError(
+            f"{root} belongs to the user with the number {root.stat().st_uid}: run this command "
+            "as that user, so that the server can use what it writes"
+        )
+
+
+def in_reactor(reactor: Any, work: Callable[[], Awaitable[int]]) -> int:
+    """Run a reactor until some work has ended; a signal cancels the work."""
+    codes: list[int] = []
+
+    def ended(outcome: int | Failure) -> None:
+        if isinstance(outcome, Failure):
+            if outcome.check(CancelledError) is None:
+                print(f"txregistry: {outcome.value}", file=sys.stderr)
+            if (
+                outcome.check(CancelledError, RegistryError, StorageError, ValueError, OSError)
+                is None
+            ):
+                outcome.printTraceback(file=sys.stderr)
+            outcome = BAD
+        codes.append(outcome)
+        if reactor.running:
+            reactor.stop()
+
+    def begin() -> None:
+        working = deferred(work())
+        gone: Deferred[None] = Deferred()
+
+        def stop() -> Deferred[None]:
+            working.cancel()
+            return gone
+
+        if not working.called:
+            reactor.addSystemEventTrigger("before", "shutdown", stop)
+        working.addBoth(ended)
+        working.addBoth(gone.callback)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return codes[0] if codes else BAD
+
+
+async def _opened(loaded: Loaded, work: Work, alone: bool, reactor: Any) -> int:
+    registry = assemble(loaded.settings, reactor)
+    core = registry.core
+    registry.world.start()
+    lifecycle = ILifecycle(core.driver, None)
+    try:
+        # First of all: nothing is touched if somebody else is there.
+        await registry.world.in_thread(core.tree.locks.open, alone)
+        try:
+            if lifecycle is not None:
+                await lifecycle.start()
+            await core.metadata.start()
+            if alone:
+                await core.tree.redo()
+            return await work(registry)
+        finally:
+            await core.tree.stop()
+            core.tree.locks.close()
+            await core.metadata.stop()
+            if lifecycle is not None:
+                await lifecycle.stop()
+    finally:
+        registry.world.stop()

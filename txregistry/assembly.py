@@ -147,7 +147,13 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     state = _state_directory(storage)
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
-    driver = checked(maker.make(storage.options, world), storage.driver, world)
+    own = type(maker).__module__.startswith(f"{__package__}.")
+    driver = checked(
+        maker.make(storage.options, world),
+        storage.driver,
+        world,
+        digest_of=None if own else layout.data_digest,
+    )
     database = database_path(settings)
     metadata = SqliteMetadata(database, world)
     locks = database.with_name("locks") if database is not None else None

@@ -56,6 +56,7 @@ TAKES = 8
 
 LOST = frozenset(
     {
+        "InvalidBlockList",
         "LeaseIdMismatchWithBlobOperation",
         "LeaseIdMismatchWithLeaseOperation",
         "LeaseIdMissing",
@@ -317,9 +318,11 @@ class AzureUploads:
             if is_missing(error):
                 raise UploadMissing(token) from error
             raise
-        upload = Upload(
-            name, lease, chain([*found.committed, *found.uncommitted]), len(found.uncommitted)
-        )
+        blocks = chain([*found.committed, *found.uncommitted])
+        if found.uncommitted and not blocks:
+            # Staged by somebody who had not heard that the upload was dropped.
+            raise UploadMissing(token)
+        upload = Upload(name, lease, blocks, len(found.uncommitted))
         self._remember(token, upload)
         return upload
 

@@ -55,14 +55,19 @@ class DriverCalls:
     ) -> Any:
         clock = self.world.reactor
         started = clock.seconds()
+        report = None
         try:
             running: Deferred[Any] = maybeDeferred(_result, method, arguments)
             if patience is not None and (not running.called or running.paused):
 
                 def too_slow(_: Any, seconds: float) -> Any:
+                    self._report(operation, f"took more than {seconds:g} s and was given up")
                     raise self.unavailable(operation, f"took more than {seconds:g} s")
 
                 running.addTimeout(patience, clock, too_slow)
+            elif patience is None and not running.called:
+                text = f"has not ended after {self.patience:g} s"
+                report = clock.callLater(self.patience, self._report, operation, text)
             return await running
         except (StorageError, CancelledError):
             raise
@@ -78,8 +83,18 @@ class DriverCalls:
             )
             raise self.unavailable(operation, repr(error)) from error
         finally:
+            if report is not None and report.active():
+                report.cancel()
             if self.observe is not None:
                 self.observe(operation, clock.seconds() - started)
+
+    def _report(self, operation: str, text: str) -> None:
+        _log.error(
+            "the storage driver {driver} hangs: {operation} {text}",
+            driver=self.name,
+            operation=operation,
+            text=text,
+        )
 
     def unavailable(self, operation: str, text: str) -> StorageUnavailable:
         """An outage, told so that the operator knows where to look."""
@@ -120,6 +135,8 @@ class CheckedReader:
         if limit < 1:
             raise ValueError(f"{limit} is no number of bytes to read")
         data: bytes = await self.calls.quick("read", self.inner.read, limit)
+        good = isinstance(data, (bytes, bytearray, memoryview))
+        self.calls.expect(good, "read", f"gave a {type(data).__name__} for bytes")
         self.calls.expect(len(data) <= limit, "read", "gave more bytes than were asked for")
         return data
 

@@ -30,6 +30,7 @@ from ..interfaces import (
 )
 from .calls import CheckedReader, DriverCalls, Observe
 from .keys import check_key
+from .proof import DigestOf, Proof
 
 CAPABILITIES = (
     ILocalFile,
@@ -51,6 +52,7 @@ def checked(
     world: IWorld,
     observe: Observe | None = None,
     patience: float = PATIENCE,
+    digest_of: DigestOf | None = None,
 ) -> Checked:
     """Wrap a driver; the result has exactly the driver's capabilities.
 
@@ -58,8 +60,12 @@ def checked(
     :param observe: is told the name and the duration in seconds of each operation.
     :param patience: seconds that an operation may take; appending, publishing and settling take
         as long as they take.
+    :param digest_of: what belongs under a key; with it everything that the driver says it has
+        stored is read back before it is believed.
     """
-    wrapped = Checked(driver, DriverCalls(name, world, observe, patience))
+    calls = DriverCalls(name, world, observe, patience)
+    proof = Proof(driver, calls, digest_of) if digest_of is not None else None
+    wrapped = Checked(driver, calls, proof)
     for capability in CAPABILITIES:
         if capability.providedBy(driver):
             alsoProvides(wrapped, capability)
@@ -76,24 +82,35 @@ class Checked:
 
     inner: Any
     calls: DriverCalls
+    proof: Proof | None = None
 
     # --- objects -----------------------------------------------------------------------------
 
     async def stat(self, key: str) -> ObjectStat:
         found: ObjectStat = await self.calls.quick("stat", self.inner.stat, check_key(key))
+        good = isinstance(found, ObjectStat) and found.size >= 0
+        self.calls.expect(good, "stat", f"describes {key} as {found!r}")
         return found
 
     async def get(self, key: str) -> bytes:
-        return bytes(await self.calls.quick("get", self.inner.get, check_key(key)))
+        found = await self.calls.quick("get", self.inner.get, check_key(key))
+        good = isinstance(found, (bytes, bytearray, memoryview))
+        self.calls.expect(good, "get", f"gave a {type(found).__name__} for {key}")
+        return bytes(found)
 
     async def put(self, key: str, data: bytes) -> None:
         await self.calls.quick("put", self.inner.put, check_key(key), _bytes(data))
+        if self.proof is not None:
+            await self.proof.small(key, data)
 
     async def open(self, key: str, start: int, stop: int) -> IReader:
         check_key(key)
         if not 0 <= start <= stop:
             raise ValueError(f"{start} to {stop} is no range")
         reader = await self.calls.quick("open", self.inner.open, key, start, stop)
+        size = getattr(reader, "size", None)
+        good = isinstance(size, int) and 0 <= size <= stop - start
+        self.calls.expect(good, "open", f"gave a reader of {size} bytes for {start} to {stop}")
         return CheckedReader(reader, self.calls)
 
     async def keys(self, prefix: str, after: str, limit: int) -> Sequence[str]:
@@ -155,11 +172,14 @@ class Checked:
 
     async def held(self, token: str) -> IReader:
         reader = await self.calls.quick("held", self.inner.held, _token(token))
-        self.calls.expect(isinstance(reader.size, int), "held", "does not say how much it holds")
+        good = isinstance(getattr(reader, "size", None), int)
+        self.calls.expect(good, "held", "does not say how much it holds")
         return CheckedReader(reader, self.calls)
 
     async def publish(self, token: str, key: str, size: int | None = None) -> None:
         await self.calls.long("publish", self.inner.publish, _token(token), check_key(key), size)
+        if self.proof is not None:
+            await self.proof.published(key, size)
 
     async def abandon(self, token: str) -> None:
         await self.calls.quick("abandon", self.inner.abandon, _token(token))
@@ -178,6 +198,8 @@ class Checked:
 
     async def put_soon(self, key: str, data: bytes) -> None:
         await self.calls.quick("put_soon", self.inner.put_soon, check_key(key), _bytes(data))
+        if self.proof is not None:
+            await self.proof.small(key, data)
 
     async def delete_soon(self, key: str) -> None:
         await self.calls.quick("delete_soon", self.inner.delete_soon, check_key(key))

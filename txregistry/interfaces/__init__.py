@@ -11,6 +11,9 @@ from .adoption import (
     IAdoption,
     Sight,
 )
+from .inventory import (
+    IInventory,
+)
 from .metadata import (
     BlobRecord,
     Conflict,
@@ -67,6 +70,7 @@ __all__ = [
     "IDeferredSync",
     "IDoor",
     "IHealth",
+    "IInventory",
     "ILifecycle",
     "ILocalFile",
     "ILocating",

@@ -76,3 +76,13 @@ def read_link(content: bytes) -> Digest | None:
         return Digest.parse(content.decode("ascii").strip())
     except (UnicodeDecodeError, DigestInvalid):
         return None
+
+
+def data_digest(key: str) -> Digest | None:
+    """The digest that the key of some bytes stands for, None if it is no such key."""
+    parts = key.removeprefix(f"{BLOBS}/").split("/")
+    try:
+        digest = Digest.parse(f"{parts[0]}:{parts[2]}") if len(parts) == 4 else None
+    except DigestInvalid:
+        return None
+    return digest if digest is not None and content(digest) == key else None

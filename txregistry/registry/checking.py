@@ -1,13 +1,14 @@
 """Comparing tree, database and bytes, and mending what differs.
 
 The database is the truth about what it knows: links are written anew as it says. What only the tree
-knows is taken over. What points at bytes that are not there is dropped, and what is damaged is told;
-pushing it again heals it. May import the model, the interfaces and other modules of this room.
+knows is taken over. What points at bytes that are not there is dropped, and what is damaged is
+told; pushing it again heals it.
+May import the model, the interfaces and other modules of this room.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from attrs import define, field
@@ -20,6 +21,7 @@ from ..interfaces import (
     IInventory,
     IStorageDriver,
     ObjectMissing,
+    Sight,
 )
 from ..model.digests import Digest, Hasher
 from ..model.errors import RegistryError
@@ -164,11 +166,9 @@ class RepositoryCheck:
 
     async def _old(self, row: BlobRecord, finding: Finding) -> bool:
         """Whether it is a manifest of distribution 2.1.0, which is linked as a layer instead."""
-        if finding.kind is not Kind.LINK_MISSING:
-            return False
-        if finding.what == layout.layer_link(self.repository, row.digest):
-            return False
         other = layout.layer_link(self.repository, row.digest)
+        if finding.kind is not Kind.LINK_MISSING or finding.what == other:
+            return False
         return (await self._bulk.sizes([other]))[0] is not None
 
     async def _tag_rows(self) -> AsyncIterator[Finding]:
@@ -192,20 +192,17 @@ class RepositoryCheck:
             pass
 
     async def _adopt_blob(self, digest: Digest) -> None:
-        sight = await self.adoption.sight(self.repository)
-        await self._take_over(await self.reader.blob(self.repository, digest, sight))
+        await self._adopt(lambda sight: self.reader.blob(self.repository, digest, sight))
 
     async def _adopt_manifest(self, digest: Digest) -> None:
-        sight = await self.adoption.sight(self.repository)
-        await self._take_over(await self.reader.manifest(self.repository, digest, sight))
+        await self._adopt(lambda sight: self.reader.manifest(self.repository, digest, sight))
 
     async def _adopt_tag(self, tag: Tag) -> None:
-        sight = await self.adoption.sight(self.repository)
-        await self._take_over(await self.reader.named(self.repository, tag, sight))
+        await self._adopt(lambda sight: self.reader.named(self.repository, tag, sight))
 
-    async def _take_over(self, finds: Finds) -> None:
+    async def _adopt(self, look: Callable[[Sight], Awaitable[Finds]]) -> None:
         sight = await self.adoption.sight(self.repository)
-        await self.adoption.adopt(self.repository, finds, sight, None)
+        await self.adoption.adopt(self.repository, await look(sight), sight, None)
 
     async def _drop(self, digest: Digest, is_blob: bool) -> None:
         delete = self.registry.delete_blob if is_blob else self.registry.delete_manifest

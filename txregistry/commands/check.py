@@ -152,9 +152,8 @@ class Teller:
                 remedy=finding.remedy,
             )
         elif finding.wrong or self._counts[finding.kind] <= SHOWN_NOTES:
-            remedy = (
-                finding.remedy if mended or finding.mend is None else f"--repair: {finding.remedy}"
-            )
+            mendable = finding.mend is not None and not mended
+            remedy = f"{'--repair: ' if mendable else ''}{finding.remedy}"
             print(f"{'mended: ' if mended else ''}{finding.kind}: {finding.what} ({remedy})")
 
     def say(self, text: str) -> None:

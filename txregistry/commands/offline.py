@@ -23,6 +23,7 @@ from ..config.load import Loaded
 from ..finishing import deferred
 from ..interfaces import ILifecycle, StorageError
 from ..service import Registry, assemble
+from ..signals import end
 from . import BAD
 
 Work = Callable[[Registry], Awaitable[int]]
@@ -69,8 +70,7 @@ def in_reactor(
                 outcome.printTraceback(file=sys.stderr)
             outcome = BAD
         codes.append(outcome)
-        if reactor.running:
-            reactor.stop()
+        end(reactor)
 
     def begin() -> None:
         working = deferred(work())

@@ -284,3 +284,33 @@ def test_reindexing_needs_the_registry_stopped(tmp_path: Path) -> None:
         reply = client.call("HEAD", "/v2/a/manifests/1")
         assert reply.headers["docker-content-digest"] == digest
         client.close()
+
+
+def test_reindexing_goes_on_after_an_interruption(
+    large: tuple[Running, dict[str, dict[str, str]]],
+) -> None:
+    registry, _ = large
+    config = str(registry.configure())
+    reading = subprocess.Popen(
+        [sys.executable, "-m", "txregistry", "reindex", config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while progress_of(registry) == 0:
+        assert reading.poll() is None
+        time.sleep(0.005)
+    reading.send_signal(signal.SIGINT)
+    words, _ = reading.communicate(timeout=30)
+    assert "Traceback" not in words
+    assert reading.returncode == 1
+    before = progress(registry)
+    assert 0 < before["manifests"] < COUNT
+    assert command(registry, "reindex", "--progress").stdout.startswith("reading: ")
+    done = command(registry, "reindex", "--json")
+    assert done.returncode == 0, done.stderr
+    after = json.loads(done.stdout)
+    assert (after["state"], after["manifests"], after["blobs"]) == ("complete", COUNT, 2 * COUNT)
+    assert after["started"] == before["started"]
+    done = command(registry, "check")
+    assert (done.returncode, done.stdout) == (0, "0 wrong, 0 mended\n")

@@ -5,24 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from buckets import Server
-from radosgw import radosgw
 from running import Running, running
 
 MEBIBYTE = 1024 * 1024
 LARGE = int(os.environ.get("S3_LARGE_BLOB", "0"))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with radosgw(max(4 * 1024**3, LARGE * 2 + 1024**3)) as found:
-        yield found
+@pytest.fixture
+def server(radosgw_server: Server) -> Server:
+    return radosgw_server
 
 
 def settings(server: Server, bucket: str, **more: Any) -> dict[str, Any]:
@@ -119,7 +116,7 @@ def test_memory_with_eight_pushes(server: Server, tmp_path: Path) -> None:
         done = [each for each in registry.requests() if each[0] == "PUT" and each[2] == 201]
         assert len(done) == 9
         print(f"idle {idle // MEBIBYTE} MiB, most {most // MEBIBYTE} MiB")
-        assert most - idle <= 96 * MEBIBYTE
+        assert most - idle <= 80 * MEBIBYTE
 
 
 def push(registry: Running, number: int, size: int) -> str:

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from txregistry.testing.observer import logged_failures
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 __all__ = ["logged_failures"]
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Any]:
+    """A server that speaks S3, and does not look at signatures."""
+    from buckets import moto
+
+    with moto() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def radosgw_server() -> Iterator[Any]:
+    """A real object store, which looks at everything; one for all, since two would disturb each
+    other.
+    """
+    from radosgw import radosgw
+
+    large = int(os.environ.get("S3_LARGE_BLOB", "0"))
+    with radosgw(max(4 * 1024**3, large * 2 + 1024**3)) as found:
+        yield found

@@ -100,7 +100,7 @@ def radosgw(memory: int = 4 * 1024**3) -> Iterator[Server]:
         run(monitor, "--mkfs", "-i", "a", "--monmap", directory / "monmap")
         start(monitor, "-i", "a", "-f")
         disk = str(uuid.uuid4())
-        _until(lambda: run("timeout", "5", ceph, "osd", "new", disk))
+        _until(lambda: run("timeout", "20", ceph, "osd", "new", disk))
         run(store, "--mkfs", "-i", "0", "--osd-uuid", disk)
         start(store, "-i", "0", "-f")
         _until(lambda: "1 up" in _output(environment, ceph, "osd", "stat"))
@@ -120,7 +120,7 @@ def _output(environment: dict[str, str], *words: str) -> str:
 
 
 def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < deadline, "Ceph does not start"
         time.sleep(0.2)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from buckets import Server, moto
-from radosgw import radosgw
 
 from txregistry.interfaces import IWorld
 from txregistry.world import StillWorld, World
@@ -27,20 +25,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IWorld]:
     found.start()
     yield found
     found.stop()
-
-
-@pytest.fixture(scope="session")
-def moto_server() -> Iterator[Server]:
-    """A server that speaks S3, and does not look at signatures."""
-    with moto() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def radosgw_server() -> Iterator[Server]:
-    """A real object store, which looks at everything."""
-    with radosgw() as found:
-        yield found
 
 
 @pytest.fixture

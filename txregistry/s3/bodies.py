@@ -64,8 +64,13 @@ class PiecesProducer:
             self._consumer.write(part)
             self.progress()
         if self._piece >= len(self.pieces) and self._finished is not None:
-            finished, self._finished = self._finished, None
+            finished = self._finished
+            self._release()
             finished.callback(None)
+
+    def _release(self) -> None:
+        """Let go of the pieces: the consumer refers to this object, and the two to each other."""
+        self._paused, self._finished, self._consumer, self.pieces = True, None, None, ()
 
     def pauseProducing(self) -> None:
         """See ``IBodyProducer``."""
@@ -73,12 +78,13 @@ class PiecesProducer:
 
     def resumeProducing(self) -> None:
         """See ``IBodyProducer``."""
-        self._paused = False
-        self._write()
+        if self._consumer is not None:
+            self._paused = False
+            self._write()
 
     def stopProducing(self) -> None:
         """See ``IBodyProducer``."""
-        self._paused, self._finished = True, None
+        self._release()
 
 
 class BodyReader(Protocol):

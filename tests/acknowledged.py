@@ -63,7 +63,7 @@ class Work:
 
     :param prefix: what repositories are called.
     :param kept: what was promised so far.
-    :param effects: those of each answer, in order.
+    :param effects: those of each answer, in order, by the port that it was sent to.
     :param attempted: the effect of the request that was not answered, or refused.
     :param refusing: whether a request may be refused.
     :param uncertain: keys of requests that were refused, which may have been done all the same.
@@ -73,10 +73,11 @@ class Work:
     prefix: str
     chance: random.Random
     kept: Effect = field(factory=dict)
-    effects: list[Effect] = field(factory=list)
+    effects: dict[int, list[Effect]] = field(factory=dict)
     attempted: Effect = field(factory=dict)
     refusing: bool = False
     uncertain: set[Key] = field(factory=set)
+    last: Effect = field(factory=dict)
 
     def step(
         self,
@@ -90,22 +91,19 @@ class Work:
         """One request, and what it promises."""
         self.attempted = effect or {}
         try:
+            answered = self.effects.setdefault(self.client.local_port(), [])
             reply = self.client.call(method, path, body, headers, **query)
         except (OSError, HTTPException) as error:
             raise Unanswered from error
         if self.refusing and reply.status >= 300:
             self.uncertain.update(self.attempted)
-            self.effects.append({})
+            answered.append({})
             raise Refused(method, path, reply)
         assert reply.status < 300, (method, path, reply.status, reply.body)
-        self.promise(self.attempted)
-        self.attempted = {}
+        self.kept.update(self.attempted)
+        answered.append(self.attempted)
+        self.last, self.attempted = self.attempted, {}
         return reply
-
-    def promise(self, effect: Effect) -> None:
-        """Take note of an answer."""
-        self.kept.update(effect)
-        self.effects.append(effect)
 
     # --- what clients do ---------------------------------------------------------------------
 
@@ -117,8 +115,7 @@ class Work:
         """Open a session; its address and its key."""
         location = self.step("POST", f"/v2/{name}/blobs/uploads/", b"").location
         key = ("upload", name, location.rpartition("/")[2])
-        self.kept[key] = b""
-        self.effects[-1] = {key: b""}
+        self.kept[key] = self.last[key] = b""
         return location, key
 
     def blob(self, name: str, data: bytes, pieces: int = 1) -> str:

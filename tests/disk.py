@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,6 +141,7 @@ class Disk:
     root: str
     top: Directory = field(factory=Directory)
     _inodes: dict[str, File] = field(factory=dict)
+    _directories: dict[str, Directory] = field(factory=dict)
 
     def apply(self, event: Event) -> None:
         """Do what a recorded call did."""
@@ -149,8 +151,11 @@ class Disk:
                 self._inodes[words[0]] = node = File()
                 self._set(words[1], node)
             case "M":
-                if words[0] != self.root:
-                    self._set(words[0], Directory())
+                if words[1] == self.root:
+                    self._directories[words[0]] = self.top
+                else:
+                    self._directories[words[0]] = made = Directory()
+                    self._set(words[1], made)
             case "L":
                 self._set(words[1], self._find(words[0]))
             case "R":
@@ -167,9 +172,7 @@ class Disk:
             case "F":
                 self._inodes[words[0]].fail()
             case "D":
-                node = self._find(words[0])
-                assert isinstance(node, Directory)
-                node.sync()
+                self._directories[words[0]].sync()
 
     def _find(self, path: str) -> File | Directory:
         node: File | Directory = self.top
@@ -207,16 +210,17 @@ class Disk:
 
 def crashes(
     events: list[Event], root: Path, wanted: Callable[[int], bool]
-) -> Iterator[tuple[int, int, Disk]]:
-    """The disk before each of the calls that are wanted, with the number of answers given so far.
+) -> Iterator[tuple[int, Counter[int], Disk]]:
+    """The disk before each of the calls that are wanted, with the answers given so far.
 
     :param wanted: is asked with the number of the call.
-    :return: number of the call, number of answers, disk.
+    :return: number of the call, number of answers to each port of a client, disk.
     """
-    disk, answers = Disk(str(root)), 0
+    disk = Disk(str(root))
+    answers: Counter[int] = Counter()
     for number, event in enumerate(events):
         if event.letter == "A":
-            answers += 1
+            answers[int(event.words[0])] += 1
         if wanted(number):
             yield number, answers, disk
         disk.apply(event)

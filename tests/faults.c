@@ -6,6 +6,7 @@
    FAULTS_WITHOUT  data, database or directories: those are not synced, as in a program that forgets
 */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -276,7 +277,7 @@ static int synced(int descriptor, const char *name)
     lock();
     result = fault(directory ? SYNC_DIRECTORY : SYNC, path) ? -1 : call(descriptor);
     if (!result && directory)
-        note(NULL, 0, "D %s\n", path);
+        note(NULL, 0, "D %llu\n", (unsigned long long)status.st_ino);
     else if (!directory)
         note(NULL, 0, "%c %llu\n", result ? 'F' : 'S', (unsigned long long)status.st_ino);
     unlock();
@@ -309,8 +310,9 @@ int mkdir(const char *path, mode_t mode)
         return REAL(mkdir)(path, mode);
     lock();
     int result = fault(NAME, path) ? -1 : REAL(mkdir)(path, mode);
-    if (!result)
-        note(NULL, 0, "M %s\n", path);
+    struct stat status;
+    if (!result && !lstat(path, &status))
+        note(NULL, 0, "M %llu %s\n", (unsigned long long)status.st_ino, path);
     unlock();
     return result;
 }
@@ -348,9 +350,12 @@ int link(const char *old, const char *new)
 
 ssize_t send(int descriptor, const void *data, size_t size, int flags)
 {
-    if (record >= 0 && size > 12 && !memcmp(data, "HTTP/1.", 7)) {
+    struct sockaddr_in peer;
+    socklen_t length = sizeof peer;
+    if (record >= 0 && size > 7 && !memcmp(data, "HTTP/1.", 7) &&
+        !getpeername(descriptor, (struct sockaddr *)&peer, &length)) {
         lock();
-        note(NULL, 0, "A %.3s\n", (const char *)data + 9);
+        note(NULL, 0, "A %d\n", ntohs(peer.sin_port));
         unlock();
     }
     return REAL(send)(descriptor, data, size, flags);

@@ -147,3 +147,34 @@ def test_processes_take_turns(tmp_path: Path) -> None:
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert count.read_text() == "900"
+
+
+def test_alone_or_together(tmp_path: Path) -> None:
+    """Those who serve are there together, who works alone is there alone; in each case at once."""
+    path = tmp_path / "locks"
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from txregistry.interfaces import StorageUnavailable\n"
+        "from txregistry.shared import KeyLocks\n"
+        "try:\n"
+        f"    KeyLocks(Path({str(path)!r}), None).open(sys.argv[1] == 'alone')\n"
+        "except StorageUnavailable as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+
+    def another(how: str) -> str:
+        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True)
+        return done.stderr
+
+    locks = KeyLocks(path, None)
+    locks.open()
+    assert another("together") == ""
+    assert "a registry serves it" in another("alone")
+    locks.close()
+    locks = KeyLocks(path, None)
+    locks.open(alone=True)
+    assert "a command works on it" in another("together")
+    assert "a registry serves it" in another("alone")
+    locks.close()
+    assert another("alone") == ""

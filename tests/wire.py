@@ -97,6 +97,15 @@ class Client:
             self.close()
         return reply
 
+    def local_port(self) -> int:
+        """The port that answers are sent to."""
+        if self._connection is None:
+            self._connection = self.registry.connect()
+        if self._connection.sock is None:
+            self._connection.connect()
+        port: int = self._connection.sock.getsockname()[1]
+        return port
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:

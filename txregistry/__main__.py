@@ -14,7 +14,7 @@ from typing import Any
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import BAD, GOOD, archives, reindex
+from .commands import BAD, GOOD, archives, check, reindex
 from .interfaces import IStorageMaker
 from .plugins import discover
 from .tap import load_or_complain
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "--origins", action="store_true", help="say where each value comes from"
             )
     archives.add_to(commands)
+    check.add_to(commands)
     reindex.add_to(commands)
     listing = commands.add_parser("plugins", help="list what was found, and what could not be")
     listing.set_defaults(run=list_plugins)

@@ -111,7 +111,9 @@ class Registry:
     def _start_scrubbing(self) -> None:
         # Object stores look after their bytes themselves, and charge for reading them.
         local = ILocalFile.providedBy(self.core.driver)
-        if self.settings.storage.maintenance.scrub.enabled and self.first and local:
+        maintenance = self.settings.storage.maintenance
+        self.core.manifests.quarantine.allowed = not maintenance.readonly.enabled
+        if maintenance.scrub.enabled and not maintenance.readonly.enabled and self.first and local:
             self.scrub.start()
 
     async def _purge(self) -> None:

@@ -301,4 +301,4 @@ def test_workers(tmp_path: Path) -> None:
     ]
     found = read(tmp_path, memory + "workers: auto")
     assert found.settings.workers == 1
-    assert "workers: auto is 1 here" in found.notices[0]
+    assert "workers: auto is 1 here" in found.notices[-1]

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from http.client import HTTPException
 
 import pytest
 from acknowledged import Opened, Refused, Work, check, check_tree, over_http
@@ -29,7 +30,7 @@ from faults import (
     fast_directory,
 )
 from running import Running
-from wire import Client
+from wire import OCI_MANIFEST, Client, digest_of
 
 NIGHTLY = os.environ.get("DURABILITY") == "nightly"
 POINTS = 10_000 if NIGHTLY else 6
@@ -139,6 +140,29 @@ def test_a_disk_that_fails_for_a_while(failing: Failing, number: int) -> None:
         assert refused.value.status in REFUSALS[number], refused.value
         check(reader, work.kept, {})
         failing.finish(broken, sessions=False)
+
+
+def test_reading_that_fails(failing: Failing) -> None:
+    """D05: 503 or a broken connection, never wrong bytes; and well again afterwards."""
+    work = failing.work()
+    large, small = work.bytes(500_000), work.bytes(500)
+    for data in (large, small, b"{}"):
+        work.blob("reading", data)
+    work.manifest("reading", ["1"], [small])
+    failing.faults.arm(1, errno.EIO, READ, "docker/registry", more=True)
+    for data, headers in ((small, {}), (small, {"Range": "bytes=5-9"}), (large, {})):
+        path = f"/v2/reading/blobs/{digest_of(data)}"
+        try:
+            reply = work.client.call("GET", path, None, headers)
+        except HTTPException:
+            work.client.close()
+            continue
+        if reply.status != 503:
+            # What the kernel sends meets the error that the disk itself has, and here has none.
+            assert reply.body == (data[5:10] if headers else data)
+    reply = work.client.call("GET", "/v2/reading/manifests/1", None, {"Accept": OCI_MANIFEST})
+    assert reply.status == 503
+    failing.finish(work)
 
 
 def test_the_log_names_the_disk(failing: Failing) -> None:

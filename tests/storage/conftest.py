@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from buckets import Server, moto
+from radosgw import radosgw
 
 from txregistry.interfaces import IWorld
 from txregistry.world import StillWorld, World
@@ -21,6 +23,31 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IWorld]:
     if request.param == "inline":
         yield StillWorld(reactor, tmp_path / "state")
         return
+    found = World(reactor, tmp_path / "state")
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    """A server that speaks S3, and does not look at signatures."""
+    with moto() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def radosgw_server() -> Iterator[Server]:
+    """A real object store, which looks at everything."""
+    with radosgw() as found:
+        yield found
+
+
+@pytest.fixture
+def threads(tmp_path: Path) -> Iterator[IWorld]:
+    """The world of a running process."""
+    from twisted.internet import reactor
+
     found = World(reactor, tmp_path / "state")
     found.start()
     yield found

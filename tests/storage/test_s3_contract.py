@@ -1,40 +1,31 @@
-"""The driver for S3 keeps the contract of storage drivers, over HTTP against moto."""
+"""The driver for S3 keeps the contract of storage drivers, over HTTP against two servers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 import pytest_twisted
-from buckets import Server, moto
+from buckets import Server
 
 from txregistry.interfaces import IWorld
 from txregistry.storage.checked import checked
 from txregistry.storage.s3 import make_driver
 from txregistry.storage.s3_settings import S3Settings
+from txregistry.testing.contracts import machines
 from txregistry.testing.contracts.storage import StorageDriverContract
-from txregistry.world import World
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with moto() as found:
-        yield found
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[IWorld]:
-    from twisted.internet import reactor
-
-    found = World(reactor, tmp_path / "state")
-    found.start()
-    yield found
-    found.stop()
 
 
 class TestS3(StorageDriverContract):
+    @pytest.fixture
+    def server(self, moto_server: Server) -> Server:
+        return moto_server
+
+    @pytest.fixture
+    def world(self, threads: IWorld) -> IWorld:
+        return threads
+
     @pytest.fixture
     def bucket(self, server: Server) -> str:
         return server.bucket()
@@ -42,6 +33,11 @@ class TestS3(StorageDriverContract):
     @pytest.fixture
     def settings(self, server: Server, bucket: str) -> S3Settings:
         return S3Settings(**server.settings(bucket))
+
+    @pytest.fixture(autouse=True)
+    def few_examples(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each step is some requests; ``MODEL_EXAMPLES`` raises the number."""
+        monkeypatch.setattr(machines, "EXAMPLES", max(1, machines.EXAMPLES // 10))
 
     def wrap(self, driver: Any, world: IWorld) -> Any:
         return driver
@@ -78,6 +74,12 @@ class TestS3(StorageDriverContract):
 
 
 class TestCheckedS3BelowARoot(TestS3):
+    """In the wrapper that every driver is in, and on a real object store."""
+
+    @pytest.fixture
+    def server(self, radosgw_server: Server) -> Server:
+        return radosgw_server
+
     @pytest.fixture
     def settings(self, server: Server, bucket: str) -> S3Settings:
         return S3Settings(**server.settings(bucket, rootdirectory="/some/ünusual place/"))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from attrs import define
-from buckets import Server, moto
+from buckets import Server
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from txregistry.interfaces import (
@@ -26,7 +25,6 @@ from txregistry.storage.s3 import S3Driver, make_driver
 from txregistry.storage.s3_copying import spans
 from txregistry.storage.s3_settings import S3Settings
 from txregistry.testing.contracts.storage import all_keys, asynchronous, content, drain
-from txregistry.world import World
 
 MEBIBYTE = 1024 * 1024
 CHUNK = 5 * MEBIBYTE
@@ -35,10 +33,10 @@ KEY = "docker/registry/v2/blobs/sha256/ab/abc/data"
 Open = Callable[..., Awaitable[S3Driver]]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with moto() as found:
-        yield found
+@pytest.fixture(params=["moto", "radosgw"])
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(f"{request.param}_server")
+    return found
 
 
 @pytest.fixture
@@ -47,13 +45,8 @@ def bucket(server: Server) -> str:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[IWorld]:
-    from twisted.internet import reactor
-
-    found = World(reactor, tmp_path / "state")
-    found.start()
-    yield found
-    found.stop()
+def world(threads: IWorld) -> IWorld:
+    return threads
 
 
 @pytest_twisted.async_yield_fixture

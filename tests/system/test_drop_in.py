@@ -9,93 +9,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from contents import NAMES, everything, fill, indexed
 from distribution import Distribution, distribution
 from images import blobs, make_layout, run
 from lives import wait_for
 from running import Running, running
 from tools import require_tool
 from trees import Tree, into, links_in
-from wire import OCI_INDEX, OCI_MANIFEST, Client
-
-NAMES = ["a", "a-b", "a/b", "a/b/c", "ab", "team/app.x/y__z"]
-READ = ("docker-content-digest", "content-type", "content-length")
-
-
-def everything(registry: Running) -> dict[str, Any]:
-    """All that a registry serves by what its lists name: answers by address."""
-    client = Client(registry)
-    found: dict[str, Any] = {}
-    names = client.call("GET", "/v2/_catalog", n="1000").json()["repositories"]
-    # Theirs is in the order of a walk through directories.
-    found["catalog"] = sorted(names)
-    for name in names:
-        reply = client.call("GET", f"/v2/{name}/tags/list")
-        found[name] = (reply.status, sorted(reply.json().get("tags") or []))
-        for tag in found[name][1] if reply.status == 200 else ():
-            served = manifest(client, name, tag)
-            found[f"{name}:{tag}"] = served
-            found.update(below(client, name, served))
-    client.close()
-    return found
-
-
-def manifest(client: Client, name: str, reference: str) -> tuple[int, dict[str, str], bytes]:
-    """What is said of a manifest."""
-    accept = {"Accept": f"{OCI_MANIFEST}, {OCI_INDEX}"}
-    path = f"/v2/{name}/manifests/{reference}"
-    reply = client.call("GET", path, headers=accept)
-    head = client.call("HEAD", path, headers=accept)
-    fields = {key: reply.headers.get(key, "") for key in READ}
-    assert fields == {key: head.headers.get(key, "") for key in READ}
-    return reply.status, fields, reply.body
-
-
-def below(client: Client, name: str, served: tuple[int, Any, bytes]) -> dict[str, Any]:
-    """What is said of everything that a manifest refers to."""
-    found: dict[str, Any] = {}
-    document = json.loads(served[2])
-    for child in document.get("manifests", ()):
-        inner = found[f"{name}@{child['digest']}"] = manifest(client, name, child["digest"])
-        found.update(below(client, name, inner))
-    for blob in [document.get("config"), *document.get("layers", ())]:
-        if blob is not None:
-            reply = client.call("GET", f"/v2/{name}/blobs/{blob['digest']}")
-            head = client.call("HEAD", f"/v2/{name}/blobs/{blob['digest']}")
-            found[f"{name}@{blob['digest']}"] = (reply.status, reply.body, head.status)
-    return found
-
-
-def fill(registry: Running, names: Sequence[str] = NAMES) -> None:
-    """Push, tag again, delete."""
-    client = Client(registry)
-    for name in names:
-        first = client.pushed(name, "1")
-        second = client.pushed(name, "2")
-        index = {
-            "schemaVersion": 2,
-            "mediaType": OCI_INDEX,
-            "manifests": [first, second],
-        }
-        assert client.manifest(name, "all", index).status == 201
-        client.pushed(name, "again")
-        client.pushed(name, "again")
-        gone = client.pushed(name, "gone")
-        client.pushed(name)
-        reply = client.call("DELETE", f"/v2/{name}/manifests/{gone['digest']}")
-        assert reply.status == 202, reply.body
-        loose = client.blob(name, os.urandom(50))
-        assert client.call("DELETE", f"/v2/{name}/blobs/{loose}").status == 202
-    client.close()
-
-
-def indexed(registry: Running) -> None:
-    """Wait until the whole tree is read."""
-    wait_for(lambda: '"indexed"' in registry.log())
+from wire import OCI_MANIFEST, Client
 
 
 def command(registry: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -358,3 +284,33 @@ def test_reindexing_needs_the_registry_stopped(tmp_path: Path) -> None:
         reply = client.call("HEAD", "/v2/a/manifests/1")
         assert reply.headers["docker-content-digest"] == digest
         client.close()
+
+
+def test_reindexing_goes_on_after_an_interruption(
+    large: tuple[Running, dict[str, dict[str, str]]],
+) -> None:
+    registry, _ = large
+    config = str(registry.configure())
+    reading = subprocess.Popen(
+        [sys.executable, "-m", "txregistry", "reindex", config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while progress_of(registry) == 0:
+        assert reading.poll() is None
+        time.sleep(0.005)
+    reading.send_signal(signal.SIGINT)
+    words, _ = reading.communicate(timeout=30)
+    assert "Traceback" not in words
+    assert reading.returncode == 1
+    before = progress(registry)
+    assert 0 < before["manifests"] < COUNT
+    assert command(registry, "reindex", "--progress").stdout.startswith("reading: ")
+    done = command(registry, "reindex", "--json")
+    assert done.returncode == 0, done.stderr
+    after = json.loads(done.stdout)
+    assert (after["state"], after["manifests"], after["blobs"]) == ("complete", COUNT, 2 * COUNT)
+    assert after["started"] == before["started"]
+    done = command(registry, "check")
+    assert (done.returncode, done.stdout) == (0, "0 wrong, 0 mended\n")

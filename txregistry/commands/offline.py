@@ -27,6 +27,7 @@ from ..finishing import deferred
 from ..interfaces import ILifecycle, IRegistry, StorageError
 from ..model.errors import RegistryError
 from ..model.events import Origin
+from ..signals import end
 from . import BAD
 
 EXPECTED = (RegistryError, StorageError, ValueError, OSError)
@@ -38,6 +39,8 @@ Work = Callable[[Registry], Awaitable[int]]
 def offline(loaded: Loaded, work: Work, alone: bool) -> int:
     """Open a registry's storage and database, work on them, close them.
 
+    A signal stops the registry's indexer and cancels other work.
+
     :param alone: whether nobody may serve meanwhile; refused if somebody does.
     :return: the exit code that the work gives, or 1 if something cannot be used.
     :raises UsageError: the data belong to another user.
@@ -48,7 +51,14 @@ def offline(loaded: Loaded, work: Work, alone: bool) -> int:
     predicate = LogLevelFilterPredicate(LogLevel.warn)
     observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [predicate])
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
-    return in_reactor(reactor, lambda: _opened(loaded, work, alone, reactor))
+    registry = assemble(loaded.settings, reactor)
+
+    async def stop() -> bool:
+        running = registry.indexer.running
+        await registry.indexer.stop()
+        return running
+
+    return in_reactor(reactor, lambda: _opened(registry, work, alone), stop)
 
 
 async def admitted(registry: Registry, command: str) -> IRegistry:
@@ -69,8 +79,14 @@ def _check_owner(loaded: Loaded) -> None:
         )
 
 
-def in_reactor(reactor: Any, work: Callable[[], Awaitable[int]]) -> int:
-    """Run a reactor until some work has ended; a signal cancels the work."""
+def in_reactor(
+    reactor: Any, work: Callable[[], Awaitable[int]], stop: Callable[[], Awaitable[bool]]
+) -> int:
+    """Run a reactor until some work has ended.
+
+    :param stop: is called when a signal comes; tells whether the work ends by itself then. If not
+        it is cancelled.
+    """
     codes: list[int] = []
 
     def ended(outcome: int | Failure) -> None:
@@ -84,19 +100,19 @@ def in_reactor(reactor: Any, work: Callable[[], Awaitable[int]]) -> int:
                 outcome.printTraceback(file=sys.stderr)
             outcome = BAD
         codes.append(outcome)
-        if reactor.running:
-            reactor.stop()
+        end(reactor)
 
     def begin() -> None:
         working = deferred(work())
         gone: Deferred[None] = Deferred()
 
-        def stop() -> Deferred[None]:
-            working.cancel()
-            return gone
+        async def interrupted() -> None:
+            if not await stop():
+                working.cancel()
+            await gone
 
         if not working.called:
-            reactor.addSystemEventTrigger("before", "shutdown", stop)
+            reactor.addSystemEventTrigger("before", "shutdown", lambda: deferred(interrupted()))
         working.addBoth(ended)
         working.addBoth(gone.callback)
 
@@ -105,8 +121,7 @@ def in_reactor(reactor: Any, work: Callable[[], Awaitable[int]]) -> int:
     return codes[0] if codes else BAD
 
 
-async def _opened(loaded: Loaded, work: Work, alone: bool, reactor: Any) -> int:
-    registry = assemble(loaded.settings, reactor)
+async def _opened(registry: Registry, work: Work, alone: bool) -> int:
     core = registry.core
     registry.world.start()
     lifecycle = ILifecycle(core.driver, None)

@@ -49,22 +49,19 @@ def run(chosen: argparse.Namespace) -> int:
 
 def _reindex(loaded: Loaded, anew: bool, as_json: bool) -> int:
     from ..assembly import Registry
-    from ..registry.indexing import Indexer
     from .offline import offline
 
     async def work(registry: Registry) -> int:
-        adoption, reactor = registry.adopter.adoption, registry.world.reactor
+        adoption, indexer = registry.adopter.adoption, registry.indexer
         if anew or adoption.progress().state is AdoptionState.COMPLETE:
             await adoption.forget()
         teller = Teller(as_json)
-        indexer = Indexer(registry.adopter, reactor, teller.tell, INTERVAL)
-        try:
-            if await registry.adopter.start():
-                await indexer.run()
-        finally:
-            await indexer.stop()
-            teller.end(adoption.progress())
-        return GOOD
+        indexer.report, indexer.interval = teller.tell, INTERVAL
+        if await registry.adopter.start():
+            indexer.start()
+            await indexer.ended()
+        teller.end(adoption.progress())
+        return GOOD if adoption.progress().state is AdoptionState.COMPLETE else BAD
 
     return offline(loaded, work, alone=True)
 

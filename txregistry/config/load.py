@@ -126,7 +126,12 @@ class _Loading:
             origin = level.origin if level is not None else root.origin
             build.notices.append(f"{origin}: log.formatter: logstash is written as json")
         self._check_tls(settings)
-        return self._with_workers(settings) if settings is not None else None
+        if settings is None:
+            return None
+        driver = settings.storage.driver
+        if getattr(self.makers[driver], "private", False):
+            build.notices.append(f"storage.{driver}: everything is lost when the process ends")
+        return self._with_workers(settings)
 
     def _storage(self, node: Node | None) -> Storage | None:
         build = self.structuring

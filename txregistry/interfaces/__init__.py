@@ -11,6 +11,9 @@ from .adoption import (
     IAdoption,
     Sight,
 )
+from .inventory import (
+    IInventory,
+)
 from .metadata import (
     BlobRecord,
     Conflict,
@@ -70,6 +73,7 @@ __all__ = [
     "IDoor",
     "IGathering",
     "IHealth",
+    "IInventory",
     "ILifecycle",
     "ILocalFile",
     "ILocating",

@@ -54,6 +54,15 @@ class Indexer:
         self._stopped = self.adopter.stopped = True
         if self._pausing is not None:
             self._pausing.cancel()
+        await self.ended()
+
+    @property
+    def running(self) -> bool:
+        """Whether anything is being read."""
+        return self._running is not None and not self._running.called
+
+    async def ended(self) -> None:
+        """Wait until nothing is read any more, because it is complete or stopped."""
         if self._running is not None and not self._running.called:
             await ended(self._running)
 

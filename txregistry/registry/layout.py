@@ -27,16 +27,6 @@ def content(digest: Digest) -> str:
     return f"{BLOBS}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
 
 
-def data_digest(key: str) -> Digest | None:
-    """The digest that the key of some bytes stands for, None if it is no such key."""
-    parts = key.removeprefix(f"{ROOT}/blobs/").split("/")
-    try:
-        digest = Digest.parse(f"{parts[0]}:{parts[2]}") if len(parts) == 4 else None
-    except DigestInvalid:
-        return None
-    return digest if digest is not None and content(digest) == key else None
-
-
 def layer_link(repository: RepositoryName, digest: Digest) -> str:
     """The link that lets a repository hold a blob."""
     return f"{REPOSITORIES}/{repository}/{LAYERS}/{digest.algorithm}/{digest.hex}/link"
@@ -86,3 +76,13 @@ def read_link(content: bytes) -> Digest | None:
         return Digest.parse(content.decode("ascii").strip())
     except (UnicodeDecodeError, DigestInvalid):
         return None
+
+
+def data_digest(key: str) -> Digest | None:
+    """The digest that the key of some bytes stands for, None if it is no such key."""
+    parts = key.removeprefix(f"{BLOBS}/").split("/")
+    try:
+        digest = Digest.parse(f"{parts[0]}:{parts[2]}") if len(parts) == 4 else None
+    except DigestInvalid:
+        return None
+    return digest if digest is not None and content(digest) == key else None

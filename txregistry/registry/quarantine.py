@@ -47,6 +47,7 @@ class Quarantine:
     """Sets damaged objects aside.
 
     :param remembered: tells the right bytes of an object that are still in memory.
+    :param allowed: whether the storage may be changed; nothing is set aside otherwise.
     :param count: objects that were set aside by this process.
     """
 
@@ -55,12 +56,13 @@ class Quarantine:
     tree: Tree
     world: IWorld
     remembered: Callable[[Digest], bytes | None] = lambda _: None
+    allowed: bool = True
     count: int = 0
     _suspects: set[Digest] = field(factory=set)
 
     def suspect(self, digest: Digest) -> None:
         """Look at an object in the background, and set it aside if it is damaged."""
-        if digest not in self._suspects:
+        if self.allowed and digest not in self._suspects:
             self._suspects.add(digest)
             background(self._look_at(digest), "looking at a suspect")
 

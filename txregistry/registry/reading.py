@@ -102,12 +102,13 @@ class TreeReader:
         return True
 
     async def entries(
-        self, repository: RepositoryName, position: str, size: int
+        self, repository: RepositoryName, position: str, size: int, quiet: bool = False
     ) -> AsyncIterator[tuple[str, Wanted]]:
         """What a repository holds, in batches.
 
         :param position: the last entry that is not wanted any more, empty for the beginning.
         :param size: entries of a batch at most.
+        :param quiet: whether names that are none are not logged.
         :return: each batch with the position behind it.
         """
         wanted, count, last = Wanted(), 0, position
@@ -123,26 +124,16 @@ class TreeReader:
             while names := await self.driver.children(prefix, after, PAGE):
                 after = names[-1]
                 for name in names:
-                    self._sort(wanted, repository, part, name)
+                    if not _sort(wanted, part, name):
+                        wanted.skipped += 1
+                        if not quiet:
+                            self._skip(repository, f"{part}/{name}", "that is no name for it")
                     count, last = count + 1, f"{part}/{name}"
                     if count == size:
                         yield last, wanted
                         wanted, count = Wanted(), 0
         if count:
             yield last, wanted
-
-    def _sort(self, wanted: Wanted, repository: RepositoryName, part: str, name: str) -> None:
-        """Put a name where it belongs."""
-        try:
-            if part == layout.TAGS:
-                wanted.tags.append(Tag.parse(name))
-                return
-            place, _, algorithm = part.rpartition("/")
-            digest = Digest.parse(f"{algorithm}:{name}")
-            (wanted.layers if place == layout.LAYERS else wanted.revisions).append(digest)
-        except (TagInvalid, DigestInvalid):
-            wanted.skipped += 1
-            self._skip(repository, f"{part}/{name}", "that is no name for it")
 
     # --- what it says ------------------------------------------------------------------------
 
@@ -285,6 +276,20 @@ class TreeReader:
             why=why,
             event="skipped",
         )
+
+
+def _sort(wanted: Wanted, part: str, name: str) -> bool:
+    """Put a name where it belongs; False for one that belongs nowhere."""
+    try:
+        if part == layout.TAGS:
+            wanted.tags.append(Tag.parse(name))
+            return True
+        place, _, algorithm = part.rpartition("/")
+        digest = Digest.parse(f"{algorithm}:{name}")
+    except (TagInvalid, DigestInvalid):
+        return False
+    (wanted.layers if place == layout.LAYERS else wanted.revisions).append(digest)
+    return True
 
 
 def _records(

@@ -113,6 +113,7 @@ class Scrub:
                 if self.clock() - self._saved >= SAVE_INTERVAL:
                     await self._save()
             if not keys:
+                await self.quarantine.finish()
                 self._end_pass()
                 await self._save()
                 return

@@ -96,7 +96,7 @@ class S3Client:
     async def get_object(self, key: str, if_match: str = "") -> tuple[bytes, str]:
         """The content of a small object, and its ETag."""
         headers = {"If-Match": if_match} if if_match else {}
-        found = await self._ask("GET", key, headers=headers)
+        found = await self._ask("GET", key, headers=headers, judged=False)
         return found.body, found.headers.get("etag", "")
 
     async def open_object(
@@ -129,7 +129,7 @@ class S3Client:
     async def copy_object(self, source: str, key: str) -> None:
         """Copy an object of up to 5 GiB within the bucket, in the server."""
         headers = {**self._new(), "x-amz-copy-source": self._source(source)}
-        await self._ask("PUT", key, headers=headers, judged=True)
+        await self._ask("PUT", key, headers=headers)
 
     async def delete_object(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
@@ -145,9 +145,7 @@ class S3Client:
             # A digest of this kind is what the protocol asks for here; nothing depends on it.
             check = base64.b64encode(md5(body, usedforsecurity=False).digest()).decode()
             headers = {"Content-MD5": check, "Content-Type": "application/xml"}
-            found = await self._ask(
-                "POST", query={"delete": ""}, headers=headers, body=[body], judged=True
-            )
+            found = await self._ask("POST", query={"delete": ""}, headers=headers, body=[body])
             for error in _document(found, "DeleteResult").all("Error"):
                 text = error.texts()
                 raise S3Error(text.get("Code", ""), text.get("Message", ""), found.status)
@@ -198,7 +196,7 @@ class S3Client:
             "x-amz-copy-source": self._source(source),
             "x-amz-copy-source-range": f"bytes={start}-{stop - 1}",
         }
-        found = await self._ask("PUT", key, query=query, headers=headers, judged=True)
+        found = await self._ask("PUT", key, query=query, headers=headers)
         return _document(found, "CopyPartResult").text("ETag")
 
     async def list_parts(self, key: str, upload: str) -> list[Part]:
@@ -228,7 +226,7 @@ class S3Client:
         body = parts_document(parts)
         headers = {"Content-Type": "application/xml"}
         query = {"uploadId": upload}
-        await self._ask("POST", key, query=query, headers=headers, body=[body], judged=True)
+        await self._ask("POST", key, query=query, headers=headers, body=[body])
 
     async def abort_multipart_upload(self, key: str, upload: str) -> None:
         """Drop a multipart upload; one that is not there is no error."""
@@ -272,7 +270,7 @@ class S3Client:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: Sequence[bytes] = (),
-        judged: bool = False,
+        judged: bool = True,
     ) -> S3Response:
         request = S3Request(method, key, query or {}, headers or {}, body, judged=judged)
         return await self.transport.ask(request)

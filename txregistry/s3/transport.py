@@ -50,7 +50,7 @@ class S3Request:
     """A request: what is asked of which object, and its body in pieces.
 
     :param stream: leave the body of the answer to a reader.
-    :param judged: the body of an answer with status 200 may be an error.
+    :param judged: the body of an answer with status 200 may be an error, as it is no content.
     """
 
     method: str

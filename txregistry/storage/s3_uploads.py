@@ -250,7 +250,8 @@ class S3Uploads:
     async def _store(self, state: UploadState, tail: list[bytes]) -> None:
         """Write the object that survives, unless another process has done so."""
         key, body = self._key(state.token), [state.line(), *tail]
-        condition = {"If-Match": state.etag} if self._conditions and state.etag else {}
+        # Without quotes, since Ceph compares the field with what it has as it is.
+        condition = {"If-Match": state.etag.strip('"')} if self._conditions and state.etag else {}
         try:
             state.etag = await self.client.put_object(key, body, condition)
         except S3Error as error:
@@ -259,11 +260,12 @@ class S3Uploads:
                 await self._store(state, tail)
             elif error.status in (404, 412):
                 # A repeated request meets what its first attempt has written.
-                await self._settle_conflict(state, b"".join(body))
+                await self._settle_conflict(state, tail, b"".join(body))
             else:
                 raise
 
-    async def _settle_conflict(self, state: UploadState, written: bytes) -> None:
+    async def _settle_conflict(self, state: UploadState, tail: list[bytes], written: bytes) -> None:
+        """The object is not what it was: by our own doing, or by another process'."""
         try:
             found, etag = await self.client.get_object(self._key(state.token))
         except S3Error as error:
@@ -271,6 +273,11 @@ class S3Uploads:
                 raise
             self._forget(state)
             raise UploadMissing(state.token) from None
+        if etag == state.etag and self._conditions:
+            # It is: the server compares wrongly.
+            self._conditions = False
+            await self._store(state, tail)
+            return
         if found != written:
             self._forget(state)
             raise OffsetMismatch((await self._load(state.token)).size)

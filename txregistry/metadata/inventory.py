@@ -1,0 +1,108 @@
+"""All that the database knows, page by page.
+
+May import the model, the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from attrs import define
+from zope.interface import implementer
+
+from ..interfaces import BlobRecord, IInventory
+from ..model.digests import Digest
+from ..model.names import RepositoryName, Tag
+from .queries import Connection
+from .sqlite import SqliteMetadata
+
+NUMBER = "(SELECT id FROM repository WHERE name = ?)"
+NAMES = "SELECT name FROM repository WHERE name > ? ORDER BY name LIMIT ?"
+BLOBS = f"""
+    SELECT digest, size FROM blob WHERE repository = {NUMBER} AND digest > ?
+    ORDER BY digest LIMIT ?
+"""
+MANIFESTS = f"""
+    SELECT digest, size FROM manifest WHERE repository = {NUMBER} AND digest > ?
+    ORDER BY digest LIMIT ?
+"""
+TAGS = f"""
+    SELECT name, digest FROM tag WHERE repository = {NUMBER} AND name > ? ORDER BY name LIMIT ?
+"""
+KNOWN_BLOBS = f"""
+    SELECT digest FROM blob WHERE repository = {NUMBER}
+        AND digest IN (SELECT value FROM json_each(?))
+"""
+KNOWN_MANIFESTS = f"""
+    SELECT digest FROM manifest WHERE repository = {NUMBER}
+        AND digest IN (SELECT value FROM json_each(?))
+"""
+KNOWN_TAGS = f"""
+    SELECT name, digest FROM tag WHERE repository = {NUMBER}
+        AND name IN (SELECT value FROM json_each(?))
+"""
+HELD = """
+    SELECT value FROM json_each(?) AS wanted
+    WHERE EXISTS (SELECT 1 FROM blob WHERE digest = wanted.value)
+        OR EXISTS (SELECT 1 FROM manifest WHERE digest = wanted.value)
+        OR EXISTS (SELECT 1 FROM reference WHERE digest = wanted.value)
+"""
+
+
+@implementer(IInventory)
+@define(eq=False)
+class SqliteInventory:
+    """The contract is that of ``IInventory``."""
+
+    metadata: SqliteMetadata
+
+    async def names(self, after: str, limit: int) -> Sequence[RepositoryName]:
+        return [RepositoryName(name) for (name,) in await self._rows(NAMES, after, limit)]
+
+    async def blobs(
+        self, repository: RepositoryName, after: str, limit: int
+    ) -> Sequence[BlobRecord]:
+        rows = await self._rows(BLOBS, repository, after, limit)
+        return [BlobRecord(Digest(digest), size) for digest, size in rows]
+
+    async def manifests(
+        self, repository: RepositoryName, after: str, limit: int
+    ) -> Sequence[BlobRecord]:
+        rows = await self._rows(MANIFESTS, repository, after, limit)
+        return [BlobRecord(Digest(digest), size) for digest, size in rows]
+
+    async def tags(
+        self, repository: RepositoryName, after: str, limit: int
+    ) -> Sequence[tuple[Tag, Digest]]:
+        rows = await self._rows(TAGS, repository, after, limit)
+        return [(Tag(name), Digest(digest)) for name, digest in rows]
+
+    async def known_blobs(
+        self, repository: RepositoryName, digests: Collection[Digest]
+    ) -> Collection[Digest]:
+        rows = await self._rows(KNOWN_BLOBS, repository, json.dumps(list(digests)))
+        return {Digest(digest) for (digest,) in rows}
+
+    async def known_manifests(
+        self, repository: RepositoryName, digests: Collection[Digest]
+    ) -> Collection[Digest]:
+        rows = await self._rows(KNOWN_MANIFESTS, repository, json.dumps(list(digests)))
+        return {Digest(digest) for (digest,) in rows}
+
+    async def known_tags(
+        self, repository: RepositoryName, tags: Collection[Tag]
+    ) -> Mapping[Tag, Digest]:
+        rows = await self._rows(KNOWN_TAGS, repository, json.dumps(list(tags)))
+        return {Tag(name): Digest(digest) for name, digest in rows}
+
+    async def held(self, digests: Collection[Digest]) -> Collection[Digest]:
+        rows = await self._rows(HELD, json.dumps(list(digests)))
+        return {Digest(digest) for (digest,) in rows}
+
+    async def _rows(self, statement: str, *values: Any) -> list[Any]:
+        def query(connection: Connection) -> list[Any]:
+            return connection.execute(statement, values).fetchall()
+
+        return await self.metadata.look_far(query)

@@ -19,10 +19,16 @@ from tools import require_tool
 POLICY = '{"default":[{"type":"insecureAcceptAnything"}]}'
 
 
-def settings(azurite: Azurite, container: ContainerClient, directory: Path) -> dict[str, object]:
+def settings(
+    azurite: Azurite, container: ContainerClient, directory: Path, redirects: bool = False
+) -> dict[str, object]:
     """The configuration of a registry in a container."""
     return {
-        "storage": {"azure": azurite.settings(container.container_name)},
+        "storage": {
+            "azure": azurite.settings(container.container_name),
+            # The client in these tests follows no redirects.
+            "redirect": {"disable": not redirects},
+        },
         "metadata": {"sqlite": {"path": str(directory / "metadata.sqlite3")}},
     }
 
@@ -59,6 +65,17 @@ def test_push_and_pull(registry: Running, container: ContainerClient, tmp_path: 
         assert (properties.size, properties.blob_type) == (size, "BlockBlob")
     assert not [name for name in names if name.startswith("txregistry/")]
     assert KEY not in registry.log()
+
+
+def test_redirects(azurite: Azurite, container: ContainerClient, tmp_path: Path) -> None:
+    layout = make_layout(tmp_path / "image", [100_000])
+    options = settings(azurite, container, tmp_path, redirects=True)
+    with running(tmp_path / "registry", driver="azure", settings=options) as registry:
+        target = f"docker://{registry.host}/team/app:1"
+        copy(tmp_path, f"oci:{layout}:latest", target)
+        copy(tmp_path, target, f"oci:{tmp_path / 'back'}:latest")
+        assert set(blobs(tmp_path / "back")) <= set(blobs(layout))
+        assert 307 in [status for _, _, status in registry.requests()]
 
 
 def test_an_upload_goes_on_after_a_kill(registry: Running) -> None:

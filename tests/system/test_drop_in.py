@@ -95,7 +95,7 @@ def fill(registry: Running, names: Sequence[str] = NAMES) -> None:
 
 def indexed(registry: Running) -> None:
     """Wait until the whole tree is read."""
-    wait_for(lambda: '"indexed"' in registry.log())
+    wait_for(lambda: '"indexed"' in registry.log(), 120)
 
 
 def command(registry: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -265,6 +265,8 @@ def test_killed_while_reading(large: tuple[Running, dict[str, dict[str, str]]]) 
     for _ in range(3):
         registry.start()
         while progress_of(registry) <= last and '"indexed"' not in registry.log():
+            assert registry.process is not None
+            assert registry.process.poll() is None
             time.sleep(0.005)
         registry.kill()
         now = progress_of(registry)

@@ -84,4 +84,4 @@ def fill(registry: Running, names: Sequence[str] = NAMES) -> None:
 
 def indexed(registry: Running) -> None:
     """Wait until the whole tree is read."""
-    wait_for(lambda: '"indexed"' in registry.log())
+    wait_for(lambda: '"indexed"' in registry.log(), 120)

@@ -191,6 +191,8 @@ def test_killed_while_reading(large: tuple[Running, dict[str, dict[str, str]]]) 
     for _ in range(3):
         registry.start()
         while progress_of(registry) <= last and '"indexed"' not in registry.log():
+            assert registry.process is not None
+            assert registry.process.poll() is None
             time.sleep(0.005)
         registry.kill()
         now = progress_of(registry)

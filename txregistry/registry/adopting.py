@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 
 from ..finishing import deferred
-from ..interfaces import AdoptionState, Finds, IAdoption, Sight, StorageUnavailable
+from ..interfaces import AdoptionState, Finds, IAdoption, Sight, StorageError, StorageUnavailable
 from ..model.digests import Digest
 from ..model.names import Reference, RepositoryName
 from ..model.pages import Listing, Page
@@ -43,8 +43,11 @@ class Adopter:
     def over(self) -> bool:
         """Whether there is nothing more to take over; costs next to nothing then."""
         if not self._over and self._revision != (revision := self.adoption.revision()):
+            try:
+                self._over = self.adoption.progress().state is AdoptionState.COMPLETE
+            except StorageError:
+                return False
             self._revision = revision
-            self._over = self.adoption.progress().state is AdoptionState.COMPLETE
         return self._over
 
     async def start(self) -> bool:

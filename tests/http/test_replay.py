@@ -40,6 +40,9 @@ class Changing:
         """As the metadata's."""
         return self.number
 
+    def notice(self) -> None:
+        """As the metadata's."""
+
     def touched(self, after: int | None) -> Touched:
         """As the metadata's."""
         if self.failing:

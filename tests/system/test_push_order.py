@@ -129,7 +129,7 @@ def test_a_large_blob_goes_to_the_disk_while_it_arrives(tmp_path: Path) -> None:
         client.pushed("warm", "up")
         location = client.start("name").location
         trace = Trace(registry, tmp_path / "large.trace")
-        blob = os.urandom(8 * 1024**2)
+        blob = os.urandom(7 * 1024**2)
         assert client.call("PATCH", location, blob).status == 202
         calls = trace.stop()
         begun = position(calls, "sync_file_range", "txregistry/uploads/")

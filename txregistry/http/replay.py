@@ -74,6 +74,9 @@ class IChanging(Protocol):
     def touched(self, after: int | None) -> Touched:
         """Repositories that changed behind a position."""
 
+    def notice(self) -> None:
+        """Change the number if a change can be read that nobody may have told of yet."""
+
 
 @frozen
 class Recipe:

@@ -121,8 +121,15 @@ class RegistrySite(Site):
         return f"{self._name}{next(self._numbers) & 0xFFFFFFFF:08x}"
 
     def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
-        """Keep an answer that is given now, if it may be given again."""
-        if self.replay is not None and answer.reuse is not None:
+        """Keep an answer that is given now, if it may be given again.
+
+        What it tells may have been committed a moment ago. Nobody may be given an older answer
+        once this one is on its way.
+        """
+        if self.replay is None:
+            return
+        self.replay.changing.notice()
+        if answer.reuse is not None:
             self.replay.keep(request, head, answer)
 
     def answer(self, request: RegistryRequest, answer: Answer | None) -> None:

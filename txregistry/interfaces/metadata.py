@@ -254,6 +254,10 @@ class IMetadata(Interface):
         """A number that is another one after every change that readers can see, whichever process
         makes it, before the change is acknowledged. Reading it costs next to nothing."""
 
+    def notice() -> None:
+        """Change that number if readers here can see a change that its writer may not have told of
+        yet: what one client has seen is not hidden from the next."""
+
     def touched(after: int | None) -> Touched:
         """Repositories that changed behind a position of the event log; quick, for the reactor.
 

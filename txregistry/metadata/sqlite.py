@@ -67,6 +67,7 @@ class SqliteMetadata:
     _far: sqlite3.Connection | None = None
     _writer: Writer | None = None
     _revision: SharedNumber | None = None
+    _version: int | None = None
     _far_lock: threading.Lock = field(factory=threading.Lock)
     _directory: TemporaryDirectory[str] | None = None
 
@@ -231,6 +232,17 @@ class SqliteMetadata:
 
     def revision(self) -> int:
         return self._revision.value if self._revision is not None else 0
+
+    def notice(self) -> None:
+        if self._near is None or self._revision is None:
+            return
+        try:
+            version = self._near.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            version = None
+        if version != self._version:
+            self._version = version
+            self._revision.bump()
 
     def touched(self, after: int | None) -> Touched:
         return self._read(queries.touched, after)

@@ -22,8 +22,9 @@ from faulty import (
     reset_after,
 )
 
+from txregistry.budget import Budget
 from txregistry.interfaces import IWorld, StorageUnavailable
-from txregistry.s3.retries import Breaker, Budget
+from txregistry.s3.retries import Breaker
 from txregistry.s3.transport import Patience
 from txregistry.storage.s3 import S3Driver, make_driver
 from txregistry.storage.s3_settings import S3Settings

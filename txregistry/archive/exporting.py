@@ -20,7 +20,7 @@ from ..model.pages import Page
 from ..model.spans import Span
 from .names import REF_NAME, ImageName
 from .reading import blob_name
-from .writing import LayoutWriter
+from .writing import LayoutWriter, whole
 
 PIECE = 2 * 1024 * 1024
 PAGE = 1000
@@ -126,7 +126,7 @@ class Exporter:
                 continue
             await self._content(repository, child)
         await self.writer.add(
-            blob_name(descriptor.digest), len(manifest.body), _whole(manifest.body)
+            blob_name(descriptor.digest), len(manifest.body), whole(manifest.body)
         )
         if self.referrers:
             await self._referrers(repository, descriptor.digest)
@@ -164,7 +164,3 @@ class Exporter:
             yield piece
         if hasher.digest() != digest:
             raise Damaged(f"the stored bytes of blob {digest} have another digest")
-
-
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
-    yield data

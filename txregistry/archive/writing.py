@@ -65,7 +65,7 @@ class DirectoryWriter:
     async def finish(self, index: dict[str, Any]) -> None:
         """See :class:`LayoutWriter`."""
         for name, data in (("oci-layout", LAYOUT), ("index.json", _index(index))):
-            await self.add(name, len(data), _whole(data))
+            await self.add(name, len(data), whole(data))
         directories = {self.path / name for name in self._written}
         for path in {parent for each in directories for parent in each.parents}:
             if path == self.path or self.path in path.parents:
@@ -114,7 +114,7 @@ class TarWriter:
     async def finish(self, index: dict[str, Any]) -> None:
         """See :class:`LayoutWriter`."""
         for name, data in (("oci-layout", LAYOUT), ("index.json", _index(index))):
-            await self.add(name, len(data), _whole(data))
+            await self.add(name, len(data), whole(data))
         await self._write(b"\0" * 2 * tarfile.BLOCKSIZE)
         if self._partial is None:
             self._file.flush()
@@ -138,7 +138,8 @@ def _index(index: dict[str, Any]) -> bytes:
     return json.dumps(index, separators=(",", ":")).encode()
 
 
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
+async def whole(data: bytes) -> AsyncIterator[bytes]:
+    """Bytes that are there already, as one piece."""
     yield data
 
 

@@ -1,6 +1,6 @@
 """Trying again: how often, after which pause, and when no more.
 
-May import Twisted.
+May import Twisted and the budget.
 """
 
 from __future__ import annotations
@@ -9,19 +9,14 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from ..budget import Budget
 from .errors import AzureError
 
 T = TypeVar("T")
-
-BUDGET = 50.0
-"""Attempts that may be repeated before enough have succeeded at once."""
-
-EARNED = 0.5
-"""What a success adds to the budget: a service in trouble is not asked twice as often for long."""
 
 _log = Logger()
 
@@ -39,7 +34,7 @@ class Retries:
     most: int = 5
     pause: float = 0.1
     longest: float = 10.0
-    budget: float = BUDGET
+    budget: Budget = field(factory=lambda: Budget(room=50, gain=0.5))
     chance: Callable[[], float] = random.random
 
     async def run(self, attempt: Callable[[int], Awaitable[T]]) -> T:
@@ -53,14 +48,13 @@ class Retries:
             try:
                 result = await attempt(number)
             except AzureError as error:
-                if not error.transient or number >= self.most or self.budget < 1:
+                if not error.transient or number >= self.most or not self.budget.take():
                     raise
-                self.budget -= 1
                 _log.debug("trying again after {error}", error=str(error))
                 await deferLater(self.clock, self._wait(number, error.retry_after))
                 number += 1
             else:
-                self.budget = min(BUDGET, self.budget + EARNED)
+                self.budget.succeeded()
                 return result
 
     def _wait(self, number: int, asked: float) -> float:

@@ -150,13 +150,13 @@ class SqliteMetadata:
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _read(self, query: Callable[..., T], *arguments: Any) -> T:
+    def look(self, query: Callable[..., T], *arguments: Any) -> T:
         """A point lookup, here and now."""
         if self._near is None:
             raise StorageUnavailable("the database is closed")
         return self._guarded(self._near, query, arguments)
 
-    async def _read_far(self, query: Callable[..., T], *arguments: Any) -> T:
+    async def look_far(self, query: Callable[..., T], *arguments: Any) -> T:
         """A query that may be long, in a thread."""
         return await self.world.in_thread(self._locked, query, arguments)
 
@@ -175,36 +175,36 @@ class SqliteMetadata:
             raise database_error(error) from error
 
     async def blob(self, repository: RepositoryName, digest: Digest) -> BlobRecord | None:
-        return self._read(queries.blob, repository, digest)
+        return self.look(queries.blob, repository, digest)
 
     async def blob_anywhere(self, digest: Digest) -> Sequence[RepositoryName]:
-        return self._read(queries.blob_anywhere, digest)
+        return self.look(queries.blob_anywhere, digest)
 
     async def manifest(
         self, repository: RepositoryName, reference: Reference
     ) -> ManifestRecord | None:
-        return self._read(queries.manifest, repository, reference)
+        return self.look(queries.manifest, repository, reference)
 
     async def missing(
         self, repository: RepositoryName, blobs: Sequence[Digest], manifests: Sequence[Digest]
     ) -> Sequence[Digest]:
         if len(blobs) + len(manifests) <= SHORT:
-            return self._read(queries.absent, repository, blobs, manifests)
-        return await self._read_far(queries.absent, repository, blobs, manifests)
+            return self.look(queries.absent, repository, blobs, manifests)
+        return await self.look_far(queries.absent, repository, blobs, manifests)
 
     async def known(self, repository: RepositoryName) -> bool:
-        return self._read(queries.repository_id, repository) is not None
+        return self.look(queries.repository_id, repository) is not None
 
     async def tags(self, repository: RepositoryName, page: Page) -> Listing[Tag]:
         if page.limit is not None and page.limit <= SHORT:
-            return self._read(queries.tags, repository, page)
-        return await self._read_far(queries.tags, repository, page)
+            return self.look(queries.tags, repository, page)
+        return await self.look_far(queries.tags, repository, page)
 
     async def tags_of(self, repository: RepositoryName, digest: Digest) -> Sequence[Tag]:
-        return await self._read_far(queries.tags_of, repository, digest)
+        return await self.look_far(queries.tags_of, repository, digest)
 
     async def repositories(self, page: Page) -> Listing[RepositoryName]:
-        return await self._read_far(queries.repositories, page)
+        return await self.look_far(queries.repositories, page)
 
     async def referrers(
         self,
@@ -213,22 +213,22 @@ class SqliteMetadata:
         artifact_types: Sequence[str],
         page: Page,
     ) -> Listing[Descriptor]:
-        return await self._read_far(queries.referrers, repository, subject, artifact_types, page)
+        return await self.look_far(queries.referrers, repository, subject, artifact_types, page)
 
     async def upload(self, repository: RepositoryName, upload: str) -> UploadRecord | None:
-        return self._read(queries.upload, repository, upload)
+        return self.look(queries.upload, repository, upload)
 
     async def stale_uploads(self, before: float, limit: int) -> Sequence[UploadRecord]:
-        return await self._read_far(queries.stale_uploads, before, limit)
+        return await self.look_far(queries.stale_uploads, before, limit)
 
     async def pending(self, limit: int) -> Sequence[PendingChange]:
-        return await self._read_far(queries.pending, limit)
+        return await self.look_far(queries.pending, limit)
 
     async def newest(self, key: str) -> PendingChange | None:
-        return self._read(queries.newest, key)
+        return self.look(queries.newest, key)
 
     async def events(self, after: int, limit: int) -> Sequence[tuple[int, float, Event]]:
-        return await self._read_far(queries.events, after, limit)
+        return await self.look_far(queries.events, after, limit)
 
     def revision(self) -> int:
         return self._revision.value if self._revision is not None else 0
@@ -245,17 +245,9 @@ class SqliteMetadata:
             self._revision.bump()
 
     def touched(self, after: int | None) -> Touched:
-        return self._read(queries.touched, after)
+        return self.look(queries.touched, after)
 
     # --- for other modules of this room ------------------------------------------------------
-
-    def look(self, query: Callable[..., T], *arguments: Any) -> T:
-        """Run a point lookup, here and now."""
-        return self._read(query, *arguments)
-
-    async def look_far(self, query: Callable[..., T], *arguments: Any) -> T:
-        """Run a query that may be long, in a thread."""
-        return await self._read_far(query, *arguments)
 
     async def transact(self, job: Callable[[sqlite3.Connection], T], durable: bool = True) -> T:
         """Run a job in a transaction.

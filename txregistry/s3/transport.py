@@ -19,12 +19,13 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
 from zope.interface import implementer
 
+from ..budget import Budget
 from ..interfaces import IWorld
 from .bodies import BodyReader, PiecesProducer
 from .credentials import AWSCredentials, ChainCredentials, GivenCredentials
 from .endpoint import AWSServiceEndpoint
 from .errors import S3Error, S3Unreachable, error_from
-from .retries import Breaker, Budget, delay
+from .retries import Breaker, delay
 from .signing import EMPTY, digest_of, presigned, signed
 
 ATTEMPTS = 8

@@ -63,7 +63,7 @@ def background(work: Coroutine[Any, Any, None], what: str) -> Deferred[None]:
     return running
 
 
-def ended(running: Deferred[None]) -> Deferred[None]:
+def ended(running: Deferred[Any]) -> Deferred[None]:
     """Wait for a Deferred that others wait for too."""
     waiting: Deferred[None] = Deferred()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,9 @@ import pytest
 import pytest_twisted
 from attrs import define
 from buckets import Server
+from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
+from twisted.internet.task import deferLater
 
 from txregistry.interfaces import (
     IWorld,
@@ -211,6 +214,21 @@ async def test_other_bytes_of_another_process_are_never_published(opened: Open) 
         assert await all_keys(second) == []
     else:
         assert await content(second, KEY) == data[: 6 * MEBIBYTE] + other[6 * MEBIBYTE :]
+
+
+@asynchronous
+async def test_a_part_whose_upload_is_forgotten_fails_unheard(opened: Open) -> None:
+    """A client vanishes while a part is under way, another process drops the upload."""
+    first, second = await opened(), await opened()
+    token = await first.begin("hint")
+    await stream(first, token, os.urandom(6 * MEBIBYTE))
+    await first.keep(token)
+    await second.abandon(token)
+    await first.append_soon(token, 6 * MEBIBYTE, os.urandom(5 * MEBIBYTE))
+    while first.uploads.used >= 5 * MEBIBYTE:
+        await deferLater(reactor, 0.01)
+    first.uploads._known.clear()
+    gc.collect()
 
 
 @asynchronous

@@ -7,7 +7,6 @@ that are too few for a part of a multipart upload. May import the client for S3.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
@@ -59,7 +58,7 @@ class UploadState:
     parts_kept: int = 0
     serial: int = 0
     aim: str | None = None
-    flights: list[Deferred[Any]] = field(factory=list)
+    flights: list[Deferred[Exception | None]] = field(factory=list)
     lock: DeferredLock = field(factory=DeferredLock)
     dropped: bool = False
 

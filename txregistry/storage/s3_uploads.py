@@ -183,7 +183,7 @@ class S3Uploads:
             await self._start_part(state, self._part_size(state))
             crowded = self.used > ROOM
             while len(state.flights) >= (1 if crowded else FLIGHTS):
-                await self._landing(state, 0)
+                await self._landing(state)
 
     def _part_size(self, state: UploadState) -> int:
         """Parts grow with their number, since S3 takes ten thousand."""
@@ -200,12 +200,16 @@ class S3Uploads:
         state.kept = 0
         state.parts.append(Part(number, "", size))
 
-        async def send() -> None:
+        async def send() -> Exception | None:
+            """Send it; what went wrong, for whoever asks next, which may be nobody."""
             try:
                 etag = await self.client.upload_part(multipart.key, multipart.id, number, pieces)
                 state.parts[number - 1] = evolve(state.parts[number - 1], etag=etag)
+            except Exception as error:
+                return error
             finally:
                 self.used -= size
+            return None
 
         state.flights.append(deferred(send()))
 
@@ -218,18 +222,16 @@ class S3Uploads:
         state.multipart = Multipart(key, await self.client.init_multipart_upload(key))
         await self._store(state, state.head_of_tail(state.kept))
 
-    async def _landing(self, state: UploadState, number: int) -> None:
+    async def _landing(self, state: UploadState) -> None:
         """Wait for a part that is under way; if it failed, what was added since is lost."""
-        flight = state.flights.pop(number)
-        try:
-            await flight
-        except BaseException:
+        wrong = await state.flights.pop(0)
+        if wrong is not None:
             self._forget(state)
-            raise
+            raise wrong
 
     async def _landed(self, state: UploadState) -> None:
         while state.flights:
-            await self._landing(state, 0)
+            await self._landing(state)
 
     # --- surviving ---------------------------------------------------------------------------
 
@@ -461,8 +463,6 @@ class S3Uploads:
             del self._known[state.token]
         if state.tail is not None:
             self.used -= state.tail_size
-        for flight in state.flights:
-            flight.addErrback(lambda _: None)
 
     def _key(self, token: str) -> str:
         return f"{self.root}{DIRECTORY}/{token}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import frozen
-from tools import missing, require_tool
+from syscalls import OPTIONS, Trace, read_trace, require_strace
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -65,93 +63,41 @@ SETTLED = """
     await driver.settle(keys)
 """
 
-CALLS = "fsync,fdatasync,?link,linkat,?rename,renameat,renameat2,?mkdir,mkdirat,?access,faccessat"
-CHANGES = f"pwrite64,?unlink,unlinkat,{CALLS.partition(',?access')[0]}"
+CHANGES = (
+    "pwrite64,?unlink,unlinkat,fsync,fdatasync,?link,linkat,?rename,renameat,renameat2,"
+    "?mkdir,mkdirat"
+)
 
 
-@frozen
-class Call:
-    """A system call: its name and the paths in its arguments."""
-
-    name: str
-    paths: tuple[str, ...]
-
-
-def require_strace(tmp_path: Path) -> str:
-    """The tracer, where processes may be traced."""
-    strace = require_tool("strace")
-    found = subprocess.run([strace, "-o", str(tmp_path / "probe"), "true"], capture_output=True)
-    if found.returncode:
-        missing("the right to trace processes")
-    return strace
-
-
-def trace(tmp_path: Path, work: str) -> list[Call]:
+def trace(tmp_path: Path, work: str) -> Trace:
     """The system calls of some work, between its marks."""
     strace, log = require_strace(tmp_path), tmp_path / "trace"
-    subprocess.run(
-        [
-            *(strace, "-f", "-y", "-s", "1000", "-e", f"trace={CALLS}", "-o", str(log)),
-            *(sys.executable, "-c", PROGRAM.format(work=work), str(tmp_path / "root")),
-        ],
-        check=True,
-    )
-    calls = []
-    for line in log.read_text().splitlines():
-        name = re.match(r"(?:\d+ +)?(\w+)\((.*)\) += 0", line)
-        if name is None:
-            if 'access("mark' not in line:
-                continue
-            name = re.match(r"(?:\d+ +)?(\w+)\((.*)\) += -1", line)
-            assert name is not None
-        paths = re.findall(r'"([^"]*)"|\d+<([^>]*)>', name[2])
-        calls.append(Call(name[1], tuple(a or b for a, b in paths)))
+    program = [sys.executable, "-c", PROGRAM.format(work=work), str(tmp_path / "root")]
+    subprocess.run([strace, *OPTIONS, "-o", str(log), *program], check=True)
+    calls = read_trace(log)
     marks = [number for number, call in enumerate(calls) if call.paths[0].startswith("mark")]
-    return calls[marks[0] + 1 : marks[1]]
-
-
-def check_protocol(calls: list[Call], path: Path) -> None:
-    """File sync before the name, directory sync behind it, new parents synced before use."""
-
-    def index(what: str, test: Callable[[Call], bool], start: int = 0) -> int:
-        for number, call in enumerate(calls[start:], start):
-            if test(call):
-                return number
-        raise AssertionError(f"no {what}")
-
-    named = index(
-        "name", lambda call: call.name[:4] in ("link", "rena") and str(path) in call.paths
-    )
-    source = calls[named].paths[0]
-    synced = index("file sync", lambda call: call == Call("fdatasync", (source,)))
-    assert synced < named
-    index("directory sync", lambda call: call == Call("fsync", (str(path.parent),)), named)
-    made = [number for number, call in enumerate(calls) if call.name.startswith("mkdir")]
-    for number in made:
-        new = Path(calls[number].paths[-1])
-        parent = Call("fsync", (str(new.parent),))
-        assert index("parent sync", lambda call, parent=parent: call == parent, number) < named
+    return Trace(calls[marks[0] + 1 : marks[1]])
 
 
 def test_order_of_publishing(tmp_path: Path) -> None:
-    calls = trace(tmp_path, PUBLISH)
-    check_protocol(calls, tmp_path / "root/blobs/sha256/ab/abcd/data")
-    assert len([call for call in calls if call.name.startswith("mkdir")]) == 4
+    found = trace(tmp_path, PUBLISH)
+    found.check_publication(tmp_path / "root/blobs/sha256/ab/abcd/data")
+    assert len([call for call in found.calls if call.makes_directory]) == 4
 
 
 def test_order_of_putting(tmp_path: Path) -> None:
-    check_protocol(trace(tmp_path, PUT), tmp_path / "root/some/place/link")
+    trace(tmp_path, PUT).check_publication(tmp_path / "root/some/place/link")
 
 
 def test_the_check_finds_what_is_not_durable(tmp_path: Path) -> None:
-    calls = trace(tmp_path, PUT_SOON)
-    assert not [call for call in calls if "sync" in call.name]
+    found = trace(tmp_path, PUT_SOON)
+    assert not [call for call in found.calls if "sync" in call.name]
     with pytest.raises(AssertionError, match="no file sync"):
-        check_protocol(calls, tmp_path / "root/some/place/link")
+        found.check_publication(tmp_path / "root/some/place/link")
 
 
 def test_settling_syncs_each_file_and_directory_once(tmp_path: Path) -> None:
-    calls = trace(tmp_path, SETTLED)
+    calls = trace(tmp_path, SETTLED).calls
     root = tmp_path / "root"
     files = [str(root / "some" / name) for name in ("place/link", "place/other", "where/else")]
     synced = [call.paths[0] for call in calls if call.name == "fdatasync"]

@@ -262,6 +262,9 @@ class Connection(Protocol):
             if not self._persistent:
                 self._stage = Stage.REFUSED
                 self._linger()
+                return
+            # Receiving may have paused; the little that is left is dropped as it comes.
+            self._body_demand(True)
             return
         self._answered()
 

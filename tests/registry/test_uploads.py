@@ -13,7 +13,14 @@ from attrs import define
 from twisted.internet import reactor
 from zope.interface import implementer
 
-from txregistry.interfaces import IShownAppend, IStorageDriver, StorageUnavailable
+from txregistry.interfaces import (
+    IGathering,
+    IShownAppend,
+    IStorageDriver,
+    OffsetMismatch,
+    StorageUnavailable,
+    UploadMissing,
+)
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.digests import Digest
 from txregistry.model.errors import DigestInvalid, UploadOutOfOrder, UploadUnknown
@@ -142,3 +149,35 @@ async def test_bytes_that_the_storage_refuses(
                 await one.append(record, len(ONE), body(data))
     await one.append(record, len(ONE), body(TWO))
     assert await one.verify(record, digest_of(ONE + TWO)) == len(ONE) + len(TWO)
+
+
+@implementer(IStorageDriver, IGathering)
+class Gathering(MemoryDriver):
+    """A driver that finds out at the end of a request what others have done to an upload."""
+
+    error: Exception
+
+    async def append_soon(self, token: str, offset: int, data: bytes) -> int:
+        return await self.append(token, offset, data)
+
+    async def keep(self, token: str) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OffsetMismatch(3), UploadOutOfOrder), (UploadMissing("token"), UploadUnknown)],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_others_did_is_found_when_bytes_are_kept(
+    tmp_path: Path, error: Exception, told: type[Exception]
+) -> None:
+    world = StillWorld(reactor, tmp_path)
+    driver, metadata = Gathering(), SqliteMetadata(None, world)
+    driver.error = error
+    await metadata.start()
+    uploads = Uploads(driver, metadata, world, 10**6, 0)
+    record = await uploads.start(NAME, "sha256", "")
+    with pytest.raises(told):
+        await uploads.append(record, 0, body(ONE))
+    await metadata.stop()

@@ -140,6 +140,14 @@ class Uploads:
                 session.hasher = None
             try:
                 return await self._gather(record, session, held, body, key)
+            except OffsetMismatch as error:
+                session.hasher = None
+                raise UploadOutOfOrder(record.id, error.held) from None
+            except UploadMissing:
+                raise await self._gone(record) from None
+            except StorageError:
+                session.hasher = None
+                raise
             finally:
                 await self._touch(record, session)
         finally:
@@ -271,14 +279,7 @@ class Uploads:
         while data := await body.read(PIECE):
             if held + len(data) > self.limit:
                 raise self._too_large()
-            try:
-                held = await self._take(record, session, held, data)
-            except OffsetMismatch as error:
-                session.hasher = None
-                raise UploadOutOfOrder(record.id, error.held) from None
-            except StorageError:
-                session.hasher = None
-                raise
+            held = await self._take(record, session, held, data)
         return held
 
     async def _take(self, record: UploadRecord, session: Session, held: int, data: bytes) -> int:

@@ -310,3 +310,17 @@ def test_spans(size: int, count: int) -> None:
     assert found[-1][1] == size
     assert all(left[1] == right[0] for left, right in pairwise(found))
     assert all(stop - start >= min(10, size) for start, stop in found)
+
+
+@asynchronous
+async def test_parts_for_an_upload_that_another_process_has_dropped(
+    opened: Open, server: Server, bucket: str
+) -> None:
+    """What was begun for it goes as well."""
+    driver, other = await opened(), await opened()
+    token = await driver.begin("hint")
+    await driver.aim(token, KEY)
+    await other.abandon(token)
+    with pytest.raises(UploadMissing):
+        await stream(driver, token, bytes(CHUNK))
+    assert server.everything(bucket) == []

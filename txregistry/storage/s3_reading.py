@@ -13,13 +13,23 @@ from zope.interface import implementer
 from ..interfaces import IReader, StorageUnavailable
 from ..s3.client import Opened, S3Client
 from ..s3.errors import S3Error, S3Unreachable
-from .s3_errors import told
+from .s3_errors import storage_error, told
 
 if TYPE_CHECKING:
     from .s3_uploads import S3Uploads
 
 BREAKS = 5
 """How often a reader begins again without having got anything."""
+
+
+async def size_of(client: S3Client, key: str) -> int | None:
+    """The size of an object, None if there is none."""
+    try:
+        return (await client.head_object(key)).size
+    except S3Error as error:
+        if error.missing:
+            return None
+        raise storage_error(error) from error
 
 
 @implementer(IReader)

@@ -18,7 +18,8 @@ from ..interfaces import OffsetMismatch, StorageUnavailable, UploadMissing
 from ..s3.client import Part, S3Client
 from ..s3.errors import S3Error
 from .s3_copying import Copier
-from .s3_errors import storage_error, told
+from .s3_errors import told
+from .s3_reading import size_of
 from .s3_state import DIRECTORY, Multipart, Segment, UploadState, read_state
 
 SMALLEST_PART = 5 * 1024 * 1024
@@ -132,7 +133,7 @@ class S3Uploads:
         try:
             state = await self._enter(token)
         except UploadMissing:
-            found = await self._size_of(key)
+            found = await size_of(self.client, key)
             if found is None:
                 raise
             if size is not None and found != size:
@@ -146,7 +147,7 @@ class S3Uploads:
                     raise OffsetMismatch(state.size)
             with told():
                 await self._landed(state)
-                if await self._size_of(key) != state.size:
+                if await size_of(self.client, key) != state.size:
                     await self._publish(state, key)
         finally:
             self._leave(state)
@@ -158,17 +159,8 @@ class S3Uploads:
         except UploadMissing:
             return
         try:
-            self._forget(state)
             with told():
-                for flight in state.flights:
-                    await ended(flight)
-                if state.multipart is not None:
-                    await self.client.abort_multipart_upload(
-                        state.multipart.key, state.multipart.id
-                    )
-                for segment in state.segments:
-                    if segment.own:
-                        await self.client.delete_object(segment.key)
+                await self._drop(state)
                 await self.client.delete_object(self._key(token))
         finally:
             self._leave(state)
@@ -219,8 +211,14 @@ class S3Uploads:
         if key is None:
             state.serial += 1
             key = f"{self._key(state.token)}/{state.serial}"
-        state.multipart = Multipart(key, await self.client.init_multipart_upload(key))
-        await self._store(state, state.head_of_tail(state.kept))
+        multipart = Multipart(key, await self.client.init_multipart_upload(key))
+        state.multipart = multipart
+        try:
+            await self._store(state, state.head_of_tail(state.kept))
+        except OffsetMismatch:
+            # The upload is another process' now, which does not know of what was begun.
+            await self.client.abort_multipart_upload(multipart.key, multipart.id)
+            raise
 
     async def _landing(self, state: UploadState) -> None:
         """Wait for a part that is under way; if it failed, what was added since is lost."""
@@ -273,7 +271,7 @@ class S3Uploads:
         except S3Error as error:
             if not error.missing:
                 raise
-            self._forget(state)
+            await self._drop(state)
             raise UploadMissing(state.token) from None
         if etag == state.etag and self._conditions:
             # It is: the server compares wrongly.
@@ -348,19 +346,10 @@ class S3Uploads:
                 self._forget(state)
                 raise
             # A repeated request meets what its first attempt has completed.
-            if await self._size_of(multipart.key) != sum(part.size for part in state.parts):
+            if await size_of(self.client, multipart.key) != sum(part.size for part in state.parts):
                 self._forget(state)
                 raise
         state.become_segment(multipart.key, self._owns(multipart.key))
-
-    async def _size_of(self, key: str) -> int | None:
-        """The size of an object, None if there is none."""
-        try:
-            return (await self.client.head_object(key)).size
-        except S3Error as error:
-            if error.missing:
-                return None
-            raise storage_error(error) from error
 
     # --- what is known -----------------------------------------------------------------------
 
@@ -392,14 +381,18 @@ class S3Uploads:
         except S3Error as error:
             if not error.missing:
                 raise
-            self._forget(state)
+            await self._drop(state)
             raise UploadMissing(state.token) from None
         return state if found.etag == state.etag else await self._again(state)
 
     async def _again(self, state: UploadState) -> UploadState:
         """Load an upload anew, in the place of a locked one."""
         with told():
-            fresh = await self._load(state.token)
+            try:
+                fresh = await self._load(state.token)
+            except UploadMissing:
+                await self._drop(state)
+                raise
         self._forget(state)
         await fresh.lock.acquire()
         self._remember(fresh)
@@ -437,7 +430,7 @@ class S3Uploads:
             if error.code != "NoSuchUpload" and not error.missing:
                 raise
             state.multipart = None
-            size = await self._size_of(multipart.key)
+            size = await size_of(self.client, multipart.key)
             if size is not None:
                 state.segments.append(Segment(multipart.key, size, self._owns(multipart.key)))
             return
@@ -453,6 +446,17 @@ class S3Uploads:
                 if not old.dirty and not old.lock.locked:
                     self._forget(old)
         return state
+
+    async def _drop(self, state: UploadState) -> None:
+        """Forget an upload; remove what others who dropped it may not have known of."""
+        self._forget(state)
+        for flight in state.flights:
+            await ended(flight)
+        if state.multipart is not None:
+            await self.client.abort_multipart_upload(state.multipart.key, state.multipart.id)
+        for segment in state.segments:
+            if segment.own:
+                await self.client.delete_object(segment.key)
 
     def _forget(self, state: UploadState) -> None:
         """Drop an upload from memory."""

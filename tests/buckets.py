@@ -70,12 +70,28 @@ class Server:
         return keys + [f"unfinished {item['Key']}" for item in uploads]
 
 
+PATIENT = """
+import sys
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+application = DomainDispatcherApplication(create_backend_app)
+run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=False)
+"""
+
+
 @contextmanager
-def moto() -> Iterator[Server]:
-    """moto's server, which does everything but look at signatures."""
+def moto(patient: bool = False) -> Iterator[Server]:
+    """moto's server, which does everything but look at signatures.
+
+    :param patient: whether it does one thing after the other. Otherwise it looks at a condition
+        and writes in two steps, between which another request may change what it looked at.
+    """
     port = free_port()
+    program = ["-c", PATIENT, str(port)]
+    if not patient:
+        program = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        [sys.executable, *program],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

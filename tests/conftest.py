@@ -27,6 +27,15 @@ def moto_server() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def patient_moto_server() -> Iterator[Any]:
+    """One that does one thing after the other, for many clients at once."""
+    from buckets import moto
+
+    with moto(patient=True) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def radosgw_server() -> Iterator[Any]:
     """A real object store, which looks at everything; one for all, since two would disturb each
     other.
@@ -35,4 +44,13 @@ def radosgw_server() -> Iterator[Any]:
 
     large = int(os.environ.get("S3_LARGE_BLOB", "0"))
     with radosgw(max(4 * 1024**3, large * 2 + 1024**3)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The emulator of Azure's Blob service."""
+    from azurite import running_azurite
+
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as found:
         yield found

@@ -1,4 +1,4 @@
-"""The emulator, containers in it, and the world that drivers live in."""
+"""Containers in the emulator, and the world that drivers live in."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
-from azurite import Azurite, running_azurite
+from azurite import Azurite
 
 from txregistry.world import World
 
 pytest.register_assert_rewrite("txregistry.testing.contracts")
-
-
-@pytest.fixture(scope="session")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """The emulator, for the whole session."""
-    with running_azurite(tmp_path_factory.mktemp("azurite")) as found:
-        yield found
 
 
 @pytest.fixture(scope="session")

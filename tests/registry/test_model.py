@@ -1,5 +1,7 @@
 """The registry against a model of it: random pushes, mounts, deletes, restarts (G03).
 
+Calls of the storage fail at moments that are drawn. A client that was told so asks where it is and
+goes on, as real ones do: what was acknowledged holds, what failed was done whole or not at all.
 After each run the tree in storage has to say the same as the model: what another registry would
 serve from it.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ import pytest
 import pytest_twisted
 from attrs import define, field
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from stores import KINDS, make_store
 from twisted.internet import reactor
+from unreliable import Unreliable
 
 from txregistry.interfaces import ILifecycle, IStorageDriver, IWorld
 from txregistry.metadata.sqlite import SqliteMetadata
@@ -33,10 +38,14 @@ from txregistry.registry.manifests import Manifests
 from txregistry.registry.stored import Core, StoredRegistry
 from txregistry.registry.tree import Tree
 from txregistry.registry.uploads import Uploads
+from txregistry.storage import azure_making, s3
+from txregistry.storage.azure_maker import AzureSettings
 from txregistry.storage.checked import checked
 from txregistry.storage.filesystem import FilesystemDriver
 from txregistry.storage.memory import MemoryDriver
 from txregistry.storage.memory import MemoryReader as Body
+from txregistry.storage.s3_settings import S3Settings
+from txregistry.testing.contracts import machines
 from txregistry.testing.contracts.machines import run_machine, wait
 from txregistry.world import World
 
@@ -100,7 +109,19 @@ class Model:
     uploads: dict[str, tuple[str, bytes]] = field(factory=dict)
 
 
-def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
+UNAVAILABLE = "UNAVAILABLE"
+DONE = {
+    "delete_blob": "BLOB_UNKNOWN",
+    "delete_tag": "MANIFEST_UNKNOWN",
+    "delete_manifest": "MANIFEST_UNKNOWN",
+    "cancel_upload": "BLOB_UPLOAD_UNKNOWN",
+}
+"""What the second attempt is told if the first one had been done all the same."""
+
+
+def machine(
+    driver: Any, unreliable: Unreliable, metadata: SqliteMetadata, world: IWorld
+) -> type[Any]:
     """The state machine."""
 
     class RegistryMachine(RuleBasedStateMachine):
@@ -115,7 +136,56 @@ def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
             return RepositoryName(self.base + short)
 
         def call(self, method: str, *arguments: Any) -> Any:
+            """The outcome of a call; one that the storage failed is made again."""
+            self.perhaps_fail()
+            found = self.once(method, *arguments)
+            if found != UNAVAILABLE:
+                return found
+            found = self.once(method, *arguments)
+            return None if found == DONE.get(method, UNAVAILABLE) else found
+
+        def once(self, method: str, *arguments: Any) -> Any:
             return wait(outcome(getattr(self.registry, method)(*arguments)))
+
+        def send(
+            self,
+            method: str,
+            name: str,
+            identifier: str,
+            held: int,
+            piece: bytes,
+            *arguments: Any,
+            offset: int | None = None,
+        ) -> Any:
+            """Send bytes; if the storage failed, look what has arrived, and send the rest."""
+
+            def attempt(position: int | None, rest: bytes) -> Any:
+                last = body(rest) if rest or method == "append" else None
+                return self.once(method, self.name(name), identifier, *arguments, position, last)
+
+            self.perhaps_fail()
+            found = attempt(offset, piece)
+            if found != UNAVAILABLE:
+                return found
+            state = self.once("upload", self.name(name), identifier)
+            if method == "finish_upload" and state == "BLOB_UPLOAD_UNKNOWN":
+                digest = arguments[0]
+                found = self.once("describe_blob", self.name(name), digest)
+                # A digest that is wrong ends the session as well.
+                return "DIGEST_INVALID" if found == "BLOB_UNKNOWN" else found
+            assert held <= state.size <= held + len(piece), "acknowledged bytes are lost"
+            if offset is not None and offset != held:
+                return attempt(offset, piece)
+            return attempt(state.size, piece[state.size - held :])
+
+        @initialize(seed=st.integers(0, 2**32))
+        def draw(self, seed: int) -> None:
+            self.chance = random.Random(seed)
+
+        def perhaps_fail(self) -> None:
+            """Let one of the next calls of the storage fail, before its work or behind it."""
+            if self.chance.random() < 0.3:
+                unreliable.arm(self.chance.randint(1, 4), self.chance.random() < 0.5)
 
         @rule(name=names)
         def start(self, name: str) -> None:
@@ -128,7 +198,7 @@ def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
             identifier = data.draw(st.sampled_from(list(self.model.uploads)))
             name, held = self.model.uploads[identifier]
             offset = None if wrong is None else len(held) + wrong
-            found = self.call("append", self.name(name), identifier, offset, body(piece))
+            found = self.send("append", name, identifier, len(held), piece, offset=offset)
             if wrong:
                 assert found == "BLOB_UPLOAD_INVALID"
             else:
@@ -143,8 +213,7 @@ def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
             identifier = data.draw(st.sampled_from(list(self.model.uploads)))
             name, held = self.model.uploads.pop(identifier)
             digest = Digest.of(held + piece + (b"lie" if lie else b""))
-            last = body(piece) if piece else None
-            found = self.call("finish_upload", self.name(name), identifier, digest, None, last)
+            found = self.send("finish_upload", name, identifier, len(held), piece, digest)
             if lie:
                 assert found == "DIGEST_INVALID"
             else:
@@ -164,8 +233,8 @@ def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
         @rule(name=names, data=blobs)
         def push(self, name: str, data: bytes) -> None:
             upload = self.call("start_upload", self.name(name), "sha256")
-            digest = Digest.of(data)
-            self.call("finish_upload", self.name(name), upload.id, digest, None, body(data))
+            found = self.send("finish_upload", name, upload.id, 0, data, Digest.of(data))
+            assert found.size == len(data)
             self.model.blobs.add((name, data))
             self.used.add(name)
 
@@ -272,12 +341,14 @@ def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
 
         @rule()
         def restart(self) -> None:
+            unreliable.arm(0, False)
             wait(self.registry.core.tree.stop())
             self.registry = make_registry(driver, metadata, world)
             wait(self.registry.core.tree.redo())
 
         def teardown(self) -> None:
             """The tree says what the model says."""
+            unreliable.arm(0, False)
             wait(self.registry.core.tree.stop())
             for name in NAMES:
                 place = self.name(name)
@@ -298,16 +369,65 @@ def machine(driver: Any, metadata: SqliteMetadata, world: IWorld) -> type[Any]:
     return RegistryMachine
 
 
-@pytest.mark.parametrize("kind", ["inmemory", "filesystem"])
+REMOTE = {"s3", "azure"}
+
+
+def make_driver(kind: str, world: IWorld, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """A driver of one kind, over nothing."""
+    if kind == "inmemory":
+        return MemoryDriver()
+    if kind == "filesystem":
+        return FilesystemDriver(tmp_path / "root", world)
+    store = make_store(kind, tmp_path / "store", request)
+    section = store.settings["storage"][kind]
+    if kind == "s3":
+        return s3.make_driver(S3Settings(**section), world)
+    return azure_making.make_driver(AzureSettings(**section), world)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest_twisted.ensureDeferred
-async def test_model(kind: str, world: IWorld, tmp_path: Path) -> None:
+async def test_model(
+    kind: str,
+    world: IWorld,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """MODEL_EXAMPLES=5000 MODEL_STEPS=50 is the long form."""
-    inner = MemoryDriver() if kind == "inmemory" else FilesystemDriver(tmp_path / "root", world)
-    driver = checked(inner, kind, world)
+    if kind in REMOTE:
+        monkeypatch.setattr(machines, "EXAMPLES", max(2, machines.EXAMPLES // 5))
+    unreliable = Unreliable(make_driver(kind, world, tmp_path, request))
+    driver = checked(unreliable, kind, world)
     lifecycle = ILifecycle(driver, None)
     if lifecycle is not None:
         await lifecycle.start()
     metadata = SqliteMetadata(None, world)
     await metadata.start()
-    await run_machine(machine(driver, metadata, world))
+    await run_machine(machine(driver, unreliable, metadata, world))
+    await metadata.stop()
+    if lifecycle is not None:
+        await lifecycle.stop()
+    assert unreliable.failed >= machines.EXAMPLES
+
+
+class Lying(MemoryDriver):
+    """A driver that acknowledges what it has not done."""
+
+    async def put(self, key: str, data: bytes) -> None:
+        if not key.endswith("/link"):
+            await super().put(key, data)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_model_finds_a_driver_that_lies(
+    world: IWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control."""
+    monkeypatch.setattr(machines, "STEPS", 4)
+    unreliable = Unreliable(Lying())
+    driver, metadata = checked(unreliable, "lying", world), SqliteMetadata(None, world)
+    await metadata.start()
+    with pytest.raises(AssertionError):
+        await run_machine(machine(driver, unreliable, metadata, world))
     await metadata.stop()

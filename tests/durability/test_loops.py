@@ -1,0 +1,144 @@
+"""A registry that is killed again and again while many clients work (D02).
+
+Nothing that was acknowledged is lost, nothing is corrupt, it is ready again soon, and staged files
+are gone with the next start. ``DURABILITY=nightly`` kills it 500 times.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from acknowledged import Effect, Opened, Unanswered, Work, check, check_tree, over_http
+from running import Running
+from wire import Client
+
+NIGHTLY = os.environ.get("DURABILITY") == "nightly"
+KILLS = 500 if NIGHTLY else 6
+CLIENTS = 4
+READY = 2.0
+"""Seconds on the clock after which it serves again; asserted at night, when nothing else runs."""
+
+
+class Life:
+    """Clients at work until the registry dies: pushes, re-tags, deletes, and pulls between."""
+
+    def __init__(self, registry: Running, number: int) -> None:
+        self.works = [
+            Work(Client(registry), f"life{number}/{client}", random.Random(number * 100 + client))
+            for client in range(CLIENTS)
+        ]
+        self.failures: list[BaseException] = []
+        self.threads = [threading.Thread(target=self.run, args=[work]) for work in self.works]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, work: Work) -> None:
+        """One client, in its own repositories; it starts over when all is done."""
+        prefix = work.prefix
+        try:
+            for turn in range(1000):
+                work.prefix = f"{prefix}/{turn}"
+                work.every_path()
+                for key in work.chance.sample(list(work.kept), 5):
+                    if key[0] != "upload":
+                        found = over_http(work.client)(key)
+                        assert found == work.kept[key], key
+        except (Unanswered, OSError):
+            pass
+        except Exception as failure:
+            if not is_end(failure):
+                self.failures.append(failure)
+        work.client.close()
+
+    def end(self) -> None:
+        """Wait for all clients; the first surprise is raised."""
+        for thread in self.threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
+
+
+def is_end(failure: Exception) -> bool:
+    """Whether an answer broke off with the process."""
+    return type(failure).__module__ == "http.client"
+
+
+def check_life(registry: Running, works: list[Work], kept: Effect) -> None:
+    """Everything of a life is there, and some of the ones before."""
+    client = Client(registry)
+    for work in works:
+        check(over_http(client), work.kept, work.attempted)
+        kept |= {
+            key: data
+            for key, data in work.kept.items()
+            if key not in work.attempted and key[0] != "upload"
+        }
+    some = random.Random(len(kept)).sample(sorted(kept), min(20, len(kept)))
+    check(over_http(client), {key: kept[key] for key in some}, {})
+    client.close()
+
+
+def forgotten_uploads(root: Path) -> int:
+    """Uploads that no session knows: the process died between the two."""
+    connection = sqlite3.connect(root / "txregistry/metadata.sqlite3")
+    known = {token for (token,) in connection.execute("SELECT token FROM upload")}
+    connection.close()
+    return len({path.name for path in (root / "txregistry/uploads").iterdir()} - known)
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    registry = Running(tmp_path)
+    registry.start()
+    chance = random.Random(2)
+    kept: Effect = {}
+    waited: list[float] = []
+    for number in range(KILLS):
+        life = Life(registry, number)
+        time.sleep(chance.uniform(0.05, 0.8))
+        registry.kill()
+        life.end()
+        start = time.monotonic()
+        registry.start()
+        waited.append(time.monotonic() - start)
+        check_life(registry, life.works, kept)
+    client = Client(registry)
+    check(over_http(client), kept, {})
+    client.close()
+    registry.stop()
+    with Opened(registry.root) as opened:
+        check(opened.look, kept, {})
+        check_tree(opened)
+    assert list((registry.root / "txregistry/tmp").iterdir()) == []
+    waited.sort()
+    print(
+        f"{KILLS} kills, {len(kept)} promises; {forgotten_uploads(registry.root)} uploads without "
+        f"a session; ready after {waited[len(waited) // 2]:.2f} s "
+        f"(median), {waited[-1]:.2f} s (most)"
+    )
+    assert not NIGHTLY or waited[-1] <= READY
+
+
+def test_a_promise_that_is_not_kept_is_found(tmp_path: Path) -> None:
+    """The negative control: bytes that are lost, and others that are not what they were."""
+    registry = Running(tmp_path)
+    registry.start()
+    try:
+        life = Life(registry, 0)
+        time.sleep(0.5)
+        registry.kill()
+        life.end()
+        found = sorted((registry.root / "docker/registry/v2/blobs").rglob("data"))
+        assert found
+        for path in found:
+            path.write_bytes(b"other")
+        registry.start()
+        with pytest.raises(AssertionError):
+            check_life(registry, life.works, {})
+    finally:
+        registry.stop()

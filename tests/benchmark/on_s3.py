@@ -116,7 +116,7 @@ class OnS3:
 
     def image(self, name: str, patched: bool) -> Workload:
         """Small images one after the other, in milliseconds for each."""
-        count = max(self.scale.pushed_images // 10, 1)
+        count = max(self.scale.pushed_images // 20, 1)
 
         def run(server: Server) -> Measure:
             lane = [_image() for _ in range(count)]

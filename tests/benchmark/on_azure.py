@@ -22,7 +22,7 @@ from measure import Measure, Workload, quantile
 
 HERE = Path(__file__).parent
 PATIENCE = 600.0
-REPEAT = 3
+REPEAT = 2
 OPERATIONS = {
     "put": "put of {} at once",
     "push": "push of {}, in pieces of 2 MiB",

@@ -39,6 +39,11 @@ class Azurite:
             f"BlobEndpoint={self.url};"
         )
 
+    def version(self) -> str:
+        """The emulator's version."""
+        done = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True)
+        return done.stdout.split()[-1]
+
     def settings(self, container: str, **more: object) -> dict[str, object]:
         """The section of the configuration for a container."""
         return {
@@ -50,11 +55,15 @@ class Azurite:
         }
 
 
+def _program() -> str:
+    local = Path(sys.prefix) / "node_modules" / ".bin" / "azurite-blob"
+    return require_tool("azurite-blob", str(local))
+
+
 @contextmanager
 def running_azurite(directory: Path) -> Iterator[Azurite]:
     """An emulator that ends with the block; it keeps its files in a directory."""
-    local = Path(sys.prefix) / "node_modules" / ".bin" / "azurite-blob"
-    program = require_tool("azurite-blob", str(local))
+    program = _program()
     port = free_port()
     command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "-l", str(directory)]
     command += ["--disableTelemetry", "--silent", "--skipApiVersionCheck"]

@@ -18,7 +18,7 @@ from attrs import define
 from running import free_port
 
 REGION = "us-east-1"
-KEY, SECRET = "AKIATESTTESTTESTTEST", "0123456789012345678901234567890123456789"
+KEY, SECRET = "AKIATESTTESTTESTTEST", "secretsecretsecretsecretsecretsecretsecr"
 
 _numbers = itertools.count(1)
 

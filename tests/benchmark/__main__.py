@@ -16,6 +16,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from attrs import asdict
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import content
+import on_azure
+import on_s3
 from authority import Authority
 from client import Client
 from felt import Felt
@@ -75,7 +79,7 @@ def check(workload: Workload, servers: list[Server]) -> list[str]:
     return odd
 
 
-def measure(workload: Workload, stand: Stand, rounds: int) -> Row:
+def measure(workload: Workload, stand: Any, rounds: int) -> Row:
     """The rounds of each side, alternating."""
     numbers = [0] if workload.peerless else range(len(stand.sides))
     found: list[list[Measure]] = [[] for _ in numbers]
@@ -92,42 +96,63 @@ def measure(workload: Workload, stand: Stand, rounds: int) -> Row:
 
 
 def every_workload(
-    options: argparse.Namespace, stand: Stand, client: Client, directory: Path
+    options: argparse.Namespace, stand: Stand, loops: Loops, directory: Path
 ) -> list[Workload]:
-    """The workloads that were asked for."""
-    loops = Loops(client, stand.content, stand.scale, options.seconds)
-    pushes = Pushes(client, stand.content, stand.scale, directory)
+    """The workloads on local disks."""
+    pushes = Pushes(loops.client, stand.content, stand.scale, directory)
     found = [*loops.manifests(), *loops.blobs(), *loops.small(), *pushes.all(), *lists(loops)]
-    found += Felt(loops, pushes, stand, options.workers).all()
-    wanted = [each for each in found if not options.only or _named(each, options.only)]
-    if not wanted:
+    return found + Felt(loops, pushes, stand, options.workers).all()
+
+
+def wanted(options: argparse.Namespace, workloads: list[Workload]) -> list[Workload]:
+    """The workloads that were asked for."""
+    found = [each for each in workloads if not options.only or _named(each, options.only)]
+    if not found:
         sys.exit("no workload has such a name")
-    return wanted
+    return found
 
 
 def _named(workload: Workload, texts: list[str]) -> bool:
     return any(text in workload.name for text in texts)
 
 
-def run(options: argparse.Namespace, directory: Path) -> int:
-    """Run the workloads and print the table; the exit code."""
+@contextmanager
+def bench(
+    options: argparse.Namespace, directory: Path, client: Client
+) -> Iterator[tuple[Any, list[Workload]]]:
+    """The stand that was asked for, and all that can be measured on it."""
     scale = content.SCALES[options.scale]
-    client = Client(directory, options.discard)
-    compiled = not options.python_client and client.compile()
+    if options.azure:
+        with on_azure.bench(directory, scale) as found:
+            yield found
+        return
+    if options.s3:
+        scale = on_s3.scaled(scale)
     made = content.make(directory / "content", scale)
+    loops = Loops(client, made, scale, options.seconds)
+    if options.s3:
+        with on_s3.bench(directory, sides(options), made, scale, loops) as found:
+            yield found
+        return
     pair = Authority(directory / "authority").issue("localhost")
     stand = Stand(directory, sides(options), made, scale, pair)
-    workloads = every_workload(options, stand, client, directory / "content")
+    yield stand, every_workload(options, stand, loops, directory / "content")
+
+
+def run(options: argparse.Namespace, directory: Path) -> int:
+    """Run the workloads and print the table; the exit code."""
+    client = Client(directory, options.discard)
+    compiled = not options.python_client and client.compile()
     before = load_average()
     rows: list[Row] = []
-    versions: list[str] = []
-    try:
-        for workload in workloads:
-            rows.append(measure(workload, stand, options.rounds))
-            print(rows[-1].text(), file=sys.stderr, flush=True)
-        versions = stand.versions()
-    finally:
-        stand.stop()
+    with bench(options, directory, client) as (stand, workloads):
+        try:
+            for workload in wanted(options, workloads):
+                rows.append(measure(workload, stand, options.rounds))
+                print(rows[-1].text(), file=sys.stderr, flush=True)
+            versions, more = stand.versions(), stand.facts()
+        finally:
+            stand.stop()
     facts = {
         "command": shlex.join(["python", "tests/benchmark", *sys.argv[1:]]),
         "ours": versions[0],
@@ -138,6 +163,7 @@ def run(options: argparse.Namespace, directory: Path) -> int:
         "load average": f"{before} before, {load_average()} after",
         "rounds": str(options.rounds),
         "client": "C; Python for TLS" if compiled else "Python",
+        **more,
     }
     write(options, facts, rows)
     return 1 if any(row.failure for row in rows) else 0

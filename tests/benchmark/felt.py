@@ -133,32 +133,11 @@ class Felt:
             Workload(f"idle memory{name}", "MiB", memory_of, less=True),
         ]
 
-    def _peak(self, server: Server, work: Callable[[], object]) -> Measure:
-        """The memory at most while something is done, in a process that has done nothing else."""
-        server.stop()
-        server.start()
-        idle = peak = server.resident()
-        done = threading.Event()
-
-        def watch() -> None:
-            nonlocal peak
-            while not done.wait(0.02):
-                peak = max(peak, server.resident())
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            work()
-        finally:
-            done.set()
-            thread.join()
-        return Measure(peak / 2**20, more={"before": idle / 2**20})
-
     def pulling(self, server: Server) -> Measure:
         """Memory while 64 clients pull blobs of a MiB."""
         path = f"/v2/{APP}/blobs/{self.loops.content.digests['1 MiB']}"
         load = self.loops.load(server, [request(server, path)], 64)
-        return self._peak(server, lambda: self.loops.client.run(load))
+        return peak(server, lambda: self.loops.client.run(load))
 
     def flood(self, server: Server) -> Measure:
         """Memory while many clients push at once."""
@@ -170,7 +149,7 @@ class Felt:
             "seconds": scale.flood_seconds,
             "size": 2**30,
         }
-        return self._peak(server, lambda: self.loops.client.push(job))
+        return peak(server, lambda: self.loops.client.push(job))
 
     # --- refusals ----------------------------------------------------------------------------
 
@@ -195,6 +174,28 @@ class Felt:
                 if not answer.startswith(expected):
                     raise RuntimeError(f"{server.name}: {answer[:100]!r}")
         return Measure(1000 * median(times), p50=median(times), p99=quantile(times, 0.99))
+
+
+def peak(server: Server, work: Callable[[], object]) -> Measure:
+    """The memory at most while something is done, in a process that has done nothing else."""
+    server.stop()
+    server.start()
+    idle = most = server.resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.02):
+            most = max(most, server.resident())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        work()
+    finally:
+        done.set()
+        thread.join()
+    return Measure(most / 2**20, more={"before": idle / 2**20})
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from attrs import define, field, frozen
-from servers import Server
 
 
 @define
@@ -35,7 +35,7 @@ class Workload:
     """A workload.
 
     :param unit: of the value; a larger value is better unless ``less``.
-    :param run: one round.
+    :param run: one round on a server, or what the stand has for one.
     :param check: looks whether the answers are right, once for each server.
     :param per: the piece of work that processor time is told for.
     :param store: the content that it needs, see :mod:`stand`.
@@ -45,8 +45,8 @@ class Workload:
 
     name: str
     unit: str
-    run: Callable[[Server], Measure]
-    check: Callable[[Server], None] | None = None
+    run: Callable[[Any], Measure]
+    check: Callable[[Any], None] | None = None
     less: bool = False
     per: str = "request"
     store: str = "main"

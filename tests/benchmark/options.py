@@ -41,6 +41,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--no-peer", action="store_true", help="measure this registry alone")
     add("--ours-config", type=Path, help="YAML that goes over our configuration")
+    store = parser.add_mutually_exclusive_group()
+    store.add_argument(
+        "--s3", action="store_true", help="both on buckets of a radosgw that is started for it"
+    )
+    store.add_argument(
+        "--azure",
+        action="store_true",
+        help="our driver for Azure beside Microsoft's package, on azurite, without registries",
+    )
     add(
         "--workers",
         default="auto",

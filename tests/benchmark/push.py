@@ -82,11 +82,14 @@ class Pusher:
         """Begin an upload; its path."""
         return location(self.call("POST", f"/v2/{repository}/blobs/uploads/"))
 
-    def blob(self, repository: str, body: bytes | Path, digest: str) -> None:
-        """Push a blob."""
+    def blob(self, repository: str, body: bytes | Path, digest: str, patched: bool = False) -> None:
+        """Push a blob.
+
+        :param patched: a small one with PATCH, too.
+        """
         path = self.session(repository)
         stream = "application/octet-stream"
-        if isinstance(body, Path) and len_of(body) >= LARGE:
+        if patched or (isinstance(body, Path) and len_of(body) >= LARGE):
             path = location(self.call("PATCH", path, body, stream))
             body = b""
         began = time.perf_counter()
@@ -134,7 +137,8 @@ def run_lanes(job: dict[str, Any]) -> dict[str, Any]:
     """Push groups of blobs and manifests, each lane one group after the other.
 
     A group is a list of ``{"repository", "digest", "path" or "text"}``, where a ``reference`` in
-    place of the digest makes it a manifest.
+    place of the digest makes it a manifest. With ``patched`` in the job small blobs are sent as
+    large ones are.
     """
     latencies: list[float] = []
     commits: list[float] = []
@@ -153,7 +157,7 @@ def run_lanes(job: dict[str, Any]) -> dict[str, Any]:
                     pusher.manifest(each["repository"], each["reference"], text)
                 else:
                     body = Path(each["path"]) if "path" in each else each["text"].encode()
-                    pusher.blob(each["repository"], body, each["digest"])
+                    pusher.blob(each["repository"], body, each["digest"], job.get("patched", False))
             latencies.append(time.perf_counter() - began)
 
     began = time.perf_counter()

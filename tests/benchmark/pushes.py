@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,12 +24,14 @@ class Pushes:
     """Makes the workloads that push.
 
     :param directory: for files to push; in the page cache when they are pushed.
+    :param forget: gives the room of a blob back.
     """
 
     client: Client
     content: Content
     scale: Scale
     directory: Path
+    forget: Callable[[Server, str], None] = field(default=lambda *blob: forget(*blob))
     _files: dict[tuple[str, int], Fresh] = field(factory=dict)
 
     def fresh(self, size: str, lane: int) -> tuple[Path, str]:
@@ -72,7 +75,7 @@ class Pushes:
                 status, fields, _ = server.request("HEAD", f"/v2/{PUSHED}/blobs/{digest}")
                 if status != 200 or int(fields["content-length"]) != length:
                     raise Odd(f"{digest} was pushed, and then there was {status}")
-                forget(server, digest)
+                self.forget(server, digest)
             work = lanes * length / GIB
             return Measure(
                 lanes * length / 2**20 / found["seconds"],

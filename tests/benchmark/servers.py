@@ -76,8 +76,13 @@ class Server(Running):
         """Start it; returns when it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.root.mkdir(parents=True, exist_ok=True)
-        # Modules are compiled once, as an installation has them.
-        self.environment = {"OTEL_TRACES_EXPORTER": "none", "PYTHONDONTWRITEBYTECODE": ""}
+        # Modules are compiled once, as an installation has them. The peer's client for S3 cannot
+        # take authorities from the environment.
+        self.environment = {
+            "OTEL_TRACES_EXPORTER": "none",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "AWS_CA_BUNDLE": "",
+        }
         began = time.perf_counter()
         super().start(wait)
         self.started = time.perf_counter() - began

@@ -91,6 +91,10 @@ class Stand:
         """Name and version of each side."""
         return [self._make(number, "none").version() for number in range(len(self.sides))]
 
+    def facts(self) -> dict[str, str]:
+        """What the figures depend on besides: nothing."""
+        return {}
+
     def stop(self) -> None:
         """End every server."""
         for server in self._servers.values():

@@ -63,3 +63,27 @@ def test_a_wrong_answer_is_no_result(tmp_path: Path) -> None:
     failed = [name for name, each in found["workloads"].items() if each["notes"]]
     assert failed == ["catalog of 50, whole", "catalog of 50, page of 100"]
     assert "failed" in table
+
+
+def test_both_on_s3(tmp_path: Path) -> None:
+    for program in ("ceph-mon", "ceph-osd", "radosgw"):
+        require_tool(program)
+    code, found, table = benchmark(tmp_path, "--s3", "--peer", require_tool("docker-registry"))
+    assert code == 0, table
+    assert "radosgw" in found["facts"]["S3"]
+    assert len(found["workloads"]) == 7
+    for name, each in found["workloads"].items():
+        assert [len(rounds) for rounds in each["rounds"]] == [1, 1], name
+        assert each["notes"] == [], name
+        if not name.startswith("memory"):
+            assert all(part["value"] > 0 for rounds in each["rounds"] for part in rounds), name
+
+
+def test_the_driver_for_azure_beside_its_package(tmp_path: Path) -> None:
+    require_tool("azurite-blob", str(Path(sys.prefix) / "node_modules" / ".bin" / "azurite-blob"))
+    code, found, table = benchmark(tmp_path, "--azure")
+    assert code == 0, table
+    assert "azure-storage-blob" in found["facts"]["peer"]
+    for name, each in found["workloads"].items():
+        assert each["notes"] == [], name
+        assert all(part["value"] > 0 for rounds in each["rounds"] for part in rounds), name

@@ -23,7 +23,7 @@ from .transport import FileShort
 if TYPE_CHECKING:
     from .request import RegistryRequest
 
-PIECE = 128 * 1024
+PIECE = 256 * 1024
 """Bytes read and written at a time."""
 
 

@@ -11,12 +11,14 @@ from typing import Any
 from attrs import Factory, define, evolve, field, frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IPolicyForHTTPS
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from ..budget import Budget
@@ -31,6 +33,9 @@ from .signing import EMPTY, digest_of, presigned, signed
 ATTEMPTS = 8
 SMALL = 32 * 1024
 """Bytes that are hashed in place: cheaper than a change of threads."""
+
+RECEIVED = 256 * 1024
+"""Bytes of an answer taken at a time: each time costs as much, however many they are."""
 
 ANSWER = 16 * 1024 * 1024
 """The largest answer that is read whole."""
@@ -83,6 +88,45 @@ class TrustEverybody:
         return CertificateOptions(verify=False)
 
 
+@implementer(IStreamClientEndpoint)
+@frozen(eq=False)
+class Way:
+    """An endpoint whose connections receive much at a time."""
+
+    endpoint: HostnameEndpoint
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """See ``IStreamClientEndpoint``."""
+
+        def widen(protocol: Any) -> Any:
+            protocol.transport.bufferSize = RECEIVED
+            return protocol
+
+        return self.endpoint.connect(factory).addCallback(widen)
+
+
+@implementer(IAgentEndpointFactory)
+@frozen(eq=False)
+class Ways:
+    """Makes the endpoints as an agent would.
+
+    :param policy: for TLS.
+    :param patience: seconds that a connection may take.
+    """
+
+    reactor: Any
+    policy: Any
+    patience: float
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """See ``IAgentEndpointFactory``."""
+        host = uri.host.decode("ascii")
+        way = Way(HostnameEndpoint(self.reactor, host, uri.port, self.patience))
+        if uri.scheme != b"https":
+            return way
+        return wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), way)
+
+
 @define(eq=False)
 class S3Transport:
     """The way to one bucket.
@@ -116,7 +160,8 @@ class S3Transport:
         # Retries are ours: the pool's own would not count them.
         self._pool.retryAutomatically = False
         policy = BrowserLikePolicyForHTTPS() if self.verify else TrustEverybody()
-        agent = Agent(reactor, policy, self.patience.connect, pool=self._pool)
+        ways = Ways(reactor, policy, self.patience.connect)
+        agent = Agent.usingEndpointFactory(reactor, ways, pool=self._pool)
         self._client = HTTPClient(agent)
 
     async def stop(self) -> None:

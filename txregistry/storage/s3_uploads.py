@@ -25,8 +25,9 @@ from .s3_state import DIRECTORY, Multipart, Segment, UploadState, read_state
 SMALLEST_PART = 5 * 1024 * 1024
 """What S3 takes for a part that is not the last one."""
 
-ROOM = 24 * 1024 * 1024
-"""Bytes of all uploads in memory beyond which each sends its part as soon as it may."""
+ROOM = 20 * 1024 * 1024
+"""Bytes of all uploads in memory beyond which each sends its part as soon as it may, and takes
+nothing more before that has arrived."""
 
 FLIGHTS = 3
 """Parts of one upload that are under way at once, while there is room."""
@@ -169,12 +170,13 @@ class S3Uploads:
 
     async def _add(self, state: UploadState, data: bytes) -> None:
         await self._tail(state)
+        while state.flights and self.used + len(data) > ROOM:
+            await self._landing(state)
         state.add(data)
         self.used += len(data)
         while state.tail_size >= self._part_size(state):
             await self._start_part(state, self._part_size(state))
-            crowded = self.used > ROOM
-            while len(state.flights) >= (1 if crowded else FLIGHTS):
+            while len(state.flights) >= FLIGHTS:
                 await self._landing(state)
 
     def _part_size(self, state: UploadState) -> int:

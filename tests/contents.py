@@ -11,7 +11,7 @@ from lives import wait_for
 from running import Running
 from wire import OCI_INDEX, OCI_MANIFEST, Client
 
-NAMES = ["a", "a-b", "a/b", "a/b/c", "ab", "team/app.x/y__z"]
+NAMES = ["Host-1.Example/a/b", "a", "a-b", "a/b", "a/b/c", "ab", "team/app.x/y__z"]
 READ = ("docker-content-digest", "content-type", "content-length")
 
 

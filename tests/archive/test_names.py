@@ -13,7 +13,9 @@ DIGEST = Digest.of(b"")
 INTO = RepositoryName.parse("kept/here")
 
 
-@pytest.mark.parametrize("text", ["app", "team/app:1.0", f"team/app@{DIGEST}"])
+@pytest.mark.parametrize(
+    "text", ["app", "team/app:1.0", "Host.Example/app:1", f"team/app@{DIGEST}"]
+)
 def test_names_are_written_as_they_are_read(text: str) -> None:
     assert str(ImageName.parse(text)) == text
 

@@ -89,3 +89,20 @@ def test_bit_rot(tmp_path: Path) -> None:
         assert client.call("GET", "/v2/a/manifests/t0").status == 200
         client.close()
         assert len(list(aside.iterdir())) == DAMAGED
+
+
+def test_a_push_heals_what_nobody_has_noticed(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    with running(tmp_path) as registry:
+        client = Client(registry)
+        data = chance.randbytes(200_000)
+        digest = client.blob("a", data)
+        encoded = digest.partition(":")[2]
+        flip(
+            registry.root / f"docker/registry/v2/blobs/sha256/{encoded[:2]}/{encoded}/data", chance
+        )
+        assert client.call("GET", f"/v2/a/blobs/{digest}").body != data
+        assert client.blob("b", data) == digest
+        for name in ("a", "b"):
+            assert client.call("GET", f"/v2/{name}/blobs/{digest}").body == data
+        client.close()

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from txregistry.model.digests import ALGORITHMS, Digest, Hasher, parse_algorithm, well_formed
@@ -22,9 +22,25 @@ def good_component(text: str) -> bool:
     return len(pieces) > 1 and pieces[0] == pieces[-1] == "" and alike
 
 
+def good_host(text: str) -> bool:
+    """Labels between single dots, of letters, digits, and dashes that do not stand at an end."""
+    return all(
+        re.sub("[A-Za-z0-9-]", "", label) == "" and label != "" and label.strip("-") == label
+        for label in text.split(".")
+    )
+
+
 @given(st.text("ab1._-/A é\n", max_size=12))
+@example("A/a")
+@example("A-1.b/a/b")
+@example("A_b/a")
+@example("A..b/a")
+@example("a/A")
+@example("A")
 def test_repository_names(text: str) -> None:
-    if all(good_component(part) for part in text.split("/")):
+    first, *others = text.split("/")
+    good_first = good_component(first) or (others and good_host(first))
+    if good_first and all(good_component(part) for part in others):
         assert RepositoryName.parse(text) == text
     else:
         with pytest.raises(NameInvalid):

@@ -147,7 +147,9 @@ class IStorageDriver(Interface):
     def publish(token: str, key: str, size: int | None = None) -> Awaitable[None]:
         """Make an upload the object ``key``: durable first, then visible, whole and at once.
 
-        If an object of the same size is there already it stays; one of another size is replaced.
+        An object that is there already is replaced, so that a push heals what is damaged; whoever
+        reads it may go on. Only a store that looks after its bytes itself may keep one of the same
+        size.
         Publishing again after success does nothing, so that a caller may repeat the call after a
         crash. The upload can still be read by :meth:`held` until the caller abandons it, which it
         does when its own record of the object is durable.

@@ -1,7 +1,9 @@
 """Repository names, tags and references: the only parser of what clients call things.
 
-Grammar: distribution-spec 1.1, "Pulling manifests" (``<name>`` and ``<reference>``). Parsing takes
-decoded text, matches it whole and ASCII-only, and never normalises.
+Grammar: distribution-spec 1.1, "Pulling manifests" (``<name>`` and ``<reference>``). In addition
+the first of several components may be written like the name of a host, with upper-case letters:
+CNCF distribution takes such names, and trees hold them. Parsing takes decoded text, matches it
+whole and ASCII-only, and never normalises.
 May import the standard library and other modules of this room.
 """
 
@@ -15,7 +17,9 @@ from .errors import DigestInvalid, NameInvalid, TagInvalid
 MAXIMUM_NAME = 255
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
+_LABEL = r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+_NAME = re.compile(rf"(?:{_HOST}/)?{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
@@ -39,7 +43,8 @@ class RepositoryName(str):
         if _NAME.fullmatch(text) is None:
             raise NameInvalid(
                 "repository names are lower-case letters and digits, separated by one '.', "
-                "one or two '_', or '-', in components joined by '/'",
+                "one or two '_', or '-', in components joined by '/'; the first of several "
+                "may have upper-case letters, if it has no '_'",
                 {"name": text},
             )
         return cls(text)

@@ -71,11 +71,12 @@ class TreeReader:
             found: list[tuple[RepositoryName, bool]] = []
             listed = await together(self._list(place) for place in now)
             for place, names in zip(now, listed, strict=True):
-                if place and (names & {"_layers", "_manifests"}):
+                if place and (names & {"_layers", "_manifests"}) and self._addressable(place):
                     found.append((RepositoryName.parse(place), "_manifests" in names))
                 for name in sorted(name for name in names if not name.startswith("_")):
                     below = f"{place}/{name}" if place else name
-                    if self._addressable(below):
+                    # The first component of a name need not be a name by itself.
+                    if not place or self._addressable(below):
                         waiting.append(below)
             if found:
                 yield found

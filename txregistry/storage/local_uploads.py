@@ -14,7 +14,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_ISREG
 
 from attrs import frozen
 
@@ -150,14 +149,23 @@ class LocalUploads:
             raise
 
     def _name(self, staged: str, path: Path) -> None:
-        """Give synced data its name; an object that is there already stays if it is whole."""
+        """Give synced data its name, in place of an object that is there, which may be damaged.
+
+        A link does not replace anything, so a second one is renamed. Readers keep what they have
+        opened; at any moment the name stands for one whole object or the other.
+        """
         try:
             os.link(staged, path, follow_symlinks=False)
             return
         except FileExistsError:
-            there = os.lstat(path)
-            if S_ISREG(there.st_mode) and there.st_size == os.stat(staged).st_size:
+            if os.path.samestat(os.lstat(path), os.stat(staged)):
                 return
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+        try:
+            self.staging.replace(staged, path)
+            return
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise

@@ -124,7 +124,7 @@ class MemoryDriver:
         data = self._object(key)[0] if published else self._upload(token)
         if size is not None and len(data) != size:
             raise OffsetMismatch(len(data))
-        if key not in self._objects or len(self._objects[key][0]) != len(data):
+        if not published:
             await self.put(key, bytes(data))
 
     async def abandon(self, token: str) -> None:

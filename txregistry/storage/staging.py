@@ -43,6 +43,19 @@ class Staging:
         finally:
             os.close(descriptor)
 
+    def replace(self, source: str, target: Path) -> None:
+        """Give a file one more name, which replaces what has it; the file is locked by the caller.
+
+        :raises OSError: among others, the file system gives a file one name only.
+        """
+        path = self.directory / secrets.token_hex(16)
+        os.link(source, path, follow_symlinks=False)
+        try:
+            os.replace(path, target)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
     def _create(self) -> tuple[Path, int]:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:

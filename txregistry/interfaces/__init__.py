@@ -4,6 +4,13 @@ Imports are light, so that a plugin module may import this. Arguments are positi
 results are declared ``Awaitable``, so an implementation may be ``async def`` or return a Deferred.
 """
 
+from .access import (
+    Challenge,
+    Decision,
+    IAccessPolicy,
+    IAuthenticator,
+    IAuthenticatorMaker,
+)
 from .adoption import (
     AdoptionProgress,
     AdoptionState,

@@ -1,0 +1,85 @@
+"""Authentication and access: the plugins that say who asks, and what they may do.
+
+May import the model, attrs, zope.interface and ``twisted.plugin``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from attrs import frozen
+from zope.interface import Attribute, Interface
+
+from ..model.access import Credentials, Identity, Right
+from ..model.names import RepositoryName, Tag
+from .plugins import IMaker
+
+
+class IAuthenticator(Interface):
+    """Finds out who asks. Several are asked in the order of the configuration."""
+
+    takes: Sequence[type] = Attribute("The kinds of credentials that it looks at.")
+
+    def identify(credentials: Credentials) -> Awaitable[Identity | None]:
+        """Who has these credentials.
+
+        It takes as long for a wrong name as for a wrong password, blocks nothing, and raises
+        nothing for whatever a client may send.
+
+        :return: None where they are wrong, or are not known here.
+        :raises StorageUnavailable: nobody can tell at the moment.
+        """
+
+    def stamp(name: str) -> str | None:
+        """What an identity of that name has as stamp at the moment; quick, for the reactor.
+
+        :return: None if there is none of that name any more.
+        """
+
+
+class IAuthenticatorMaker(IMaker):
+    """Makes an :class:`IAuthenticator`.
+
+    A maker may have an attribute ``challenge``: a function of the settings that returns the
+    address, service and further parameters of an issuer of tokens, as a mapping for the
+    challenge ``Bearer``, or the realm alone for the challenge ``Basic``.
+    """
+
+    def challenge(settings: Any) -> Challenge:
+        """How clients are told to authenticate."""
+
+
+@frozen
+class Challenge:
+    """How clients are told to authenticate: ``Basic`` or ``Bearer`` with parameters."""
+
+    scheme: str
+    realm: str
+    service: str = ""
+    autoredirect: str = ""
+    """The path of the issuer on the host that the client has asked, instead of a realm."""
+
+
+@frozen
+class Decision:
+    """Whether something is allowed, and the rule that says so, in words for an operator."""
+
+    allowed: bool
+    because: str
+
+
+class IAccessPolicy(Interface):
+    """Says who may do what. Everything is quick, for the reactor, and decided anew each time."""
+
+    def decide(identity: Identity, right: Right, repository: RepositoryName) -> Decision:
+        """Whether an identity has a right in a repository."""
+
+    def lists_everything(identity: Identity) -> bool:
+        """Whether an identity surely may list every repository, which saves asking for each."""
+
+    def grants_anonymous() -> bool:
+        """Whether there is anything that an anonymous identity may do."""
+
+    def immutable(repository: RepositoryName, tag: Tag) -> bool:
+        """Whether a tag, once it is there, can neither be moved nor deleted by anybody."""

@@ -38,27 +38,25 @@ class IAuthenticator(Interface):
         """
 
 
-class IAuthenticatorMaker(IMaker):
-    """Makes an :class:`IAuthenticator`.
+@frozen
+class Challenge:
+    """How clients are told to authenticate: ``Basic``, or ``Bearer`` with an issuer of tokens.
 
-    A maker may have an attribute ``challenge``: a function of the settings that returns the
-    address, service and further parameters of an issuer of tokens, as a mapping for the
-    challenge ``Bearer``, or the realm alone for the challenge ``Basic``.
+    ``realm`` is the address of the issuer; ``path`` its path on the host that the client has asked,
+    in place of an address.
     """
+
+    scheme: str
+    realm: str = ""
+    service: str = ""
+    path: str = ""
+
+
+class IAuthenticatorMaker(IMaker):
+    """Makes an :class:`IAuthenticator`."""
 
     def challenge(settings: Any) -> Challenge:
         """How clients are told to authenticate."""
-
-
-@frozen
-class Challenge:
-    """How clients are told to authenticate: ``Basic`` or ``Bearer`` with parameters."""
-
-    scheme: str
-    realm: str
-    service: str = ""
-    autoredirect: str = ""
-    """The path of the issuer on the host that the client has asked, instead of a realm."""
 
 
 @frozen

@@ -29,6 +29,7 @@ from ..interfaces import (
     Upload,
     UploadRecord,
 )
+from ..model.access import ANONYMOUS, Identity
 from ..model.descriptors import OCTET_STREAM, Descriptor
 from ..model.digests import Digest
 from ..model.errors import (
@@ -69,7 +70,7 @@ class StoredDoor:
 
     core: Core
 
-    async def admit(self, origin: Origin) -> IRegistry:
+    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
         return StoredRegistry(self.core, origin)
 
@@ -262,10 +263,11 @@ class StoredRegistry:
         tags: Sequence[Tag],
         media_type: str,
         body: bytes,
+        fixed: Sequence[Tag] = (),
     ) -> StoredManifest:
         with storage_errors():
             return await self.core.manifests.put(
-                repository, digest, tags, media_type, body, self.origin
+                repository, digest, tags, media_type, body, fixed, self.origin
             )
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
@@ -281,9 +283,14 @@ class StoredRegistry:
                 raise self._blob_unknown(digest) from None
             await self.core.tree.apply(pending)
 
-    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_manifest(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        fixed: Callable[[Tag], bool] | None = None,
+    ) -> None:
         with storage_errors():
-            await self.core.manifests.delete(repository, digest, self.origin)
+            await self.core.manifests.delete(repository, digest, fixed, self.origin)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         with storage_errors():

@@ -90,7 +90,13 @@ def make_site(
         manifest_size=http.limits.manifestsize,
     )
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
-    app = RegistryApp(registry.door, Addresses(base, http.prefix), rules)
+    app = RegistryApp(
+        registry.admission.door,
+        Addresses(base, http.prefix),
+        rules,
+        registry.admission.gate,
+        registry.admission.tokens,
+    )
     requests = settings.log.accesslog
     return RegistrySite(
         app.resource(),

@@ -10,6 +10,9 @@ from .access import (
     IAccessPolicy,
     IAuthenticator,
     IAuthenticatorMaker,
+    IGate,
+    Issued,
+    ITokenService,
 )
 from .adoption import (
     AdoptionProgress,
@@ -84,6 +87,7 @@ __all__ = [
     "IAuthenticatorMaker",
     "IDeferredSync",
     "IDoor",
+    "IGate",
     "IGathering",
     "IHealth",
     "IInventory",
@@ -98,7 +102,9 @@ __all__ = [
     "IShownAppend",
     "IStorageDriver",
     "IStorageMaker",
+    "ITokenService",
     "IWorld",
+    "Issued",
     "Manifest",
     "ManifestRecord",
     "ObjectMissing",

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 from zope.interface import Attribute, Interface
 
-from ..model.access import Credentials, Identity, Right
+from ..model.access import Credentials, Identity, Right, Scope
 from ..model.names import RepositoryName, Tag
 from .plugins import IMaker
 
@@ -81,3 +81,51 @@ class IAccessPolicy(Interface):
 
     def immutable(repository: RepositoryName, tag: Tag) -> bool:
         """Whether a tag, once it is there, can neither be moved nor deleted by anybody."""
+
+
+@frozen
+class Issued:
+    """A token as its client gets it.
+
+    ``lifetime`` is in seconds, ``issued`` in seconds since the epoch; ``refresh`` is a token to get
+    others with, where one was asked for.
+    """
+
+    token: str
+    lifetime: int
+    issued: float
+    scopes: Sequence[Scope]
+    refresh: str = ""
+
+
+class ITokenService(Interface):
+    """Gives tokens to those who have shown who they are."""
+
+    service: str = Attribute("The name that clients have to ask by.")
+
+    def issue(identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
+        """A token for what is allowed of what is asked for.
+
+        :param offline: whether a token to get others with is asked for, too.
+        """
+
+    def refresh(token: str) -> Identity | None:
+        """Who has such a token to get others with; None if it is not good (any longer)."""
+
+    def key_set() -> dict[str, Any]:
+        """The public keys of the tokens (RFC 7517 section 5)."""
+
+
+class IGate(Interface):
+    """Finds out who asks, by whatever the request has."""
+
+    def identify(credentials: Credentials | None, address: str) -> Awaitable[Identity]:
+        """Who asks.
+
+        :param address: the client's, for counting failures.
+        :raises Unauthorized: the credentials are wrong.
+        :raises TooManyRequests: there were too many wrong ones.
+        """
+
+    def challenge() -> Challenge:
+        """How clients are told to authenticate."""

@@ -170,14 +170,14 @@ class StoredRegistry:
 
     async def upload(self, repository: RepositoryName, upload: str) -> Upload:
         with storage_errors():
-            record = await self.core.uploads.find(repository, upload)
+            record = await self._session(repository, upload)
             return Upload(upload, repository, await self.core.uploads.size(record))
 
     async def append(
         self, repository: RepositoryName, upload: str, offset: int | None, body: IReader
     ) -> Upload:
         with storage_errors():
-            record = await self.core.uploads.find(repository, upload)
+            record = await self._session(repository, upload)
             held = await self.core.uploads.append(record, offset, body)
             return Upload(upload, repository, held)
 
@@ -191,7 +191,7 @@ class StoredRegistry:
     ) -> Descriptor:
         with storage_errors():
             uploads = self.core.uploads
-            record = await uploads.find(repository, upload)
+            record = await self._session(repository, upload)
             if body is not None:
                 await uploads.append(record, offset, body, layout.content(digest))
             size = await uploads.verify(record, digest)
@@ -216,9 +216,12 @@ class StoredRegistry:
         await removing
         return Descriptor(OCTET_STREAM, digest, size)
 
+    async def _session(self, repository: RepositoryName, upload: str) -> UploadRecord:
+        return await self.core.uploads.find(repository, upload, self.origin.actor)
+
     async def cancel_upload(self, repository: RepositoryName, upload: str) -> None:
         with storage_errors():
-            await self.core.uploads.drop(await self.core.uploads.find(repository, upload))
+            await self.core.uploads.drop(await self._session(repository, upload))
 
     async def mount_blob(
         self, repository: RepositoryName, digest: Digest, source: RepositoryName | None

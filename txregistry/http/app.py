@@ -88,7 +88,7 @@ class RegistryApp:
                 "DELETE": uploads.cancel,
             },
         }
-        served = routes.ROUTES
+        served = list(routes.ROUTES)
         if gate is not None and tokens is not None:
             issuing = TokenHandlers(gate, tokens)
             table[routes.TOKEN] = {"GET": issuing.get, "POST": issuing.post}

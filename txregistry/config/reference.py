@@ -48,6 +48,12 @@ storage:
     enabled: true
 """
 
+AUTH_HEAD = """\
+# Who may come in. Without this section everybody who reaches the registry may.
+# auth:
+#   # A file of names and hashed passwords, as "htpasswd -B -c htpasswd alice" makes it.
+"""
+
 REFERENCE_HEAD = """\
 .. This page is written by "python -m txregistry.config.reference --write".
 
@@ -73,11 +79,7 @@ def sample_file() -> str:
     """The sample: a working configuration, with everything else commented out."""
     lines = [SAMPLE_HEAD.rstrip()]
     lines += [f"  # {line}".rstrip() for line in _sample(Storage, 0) if line]
-    lines += ["", "# Who may come in. Without this section everybody who reaches the registry may."]
-    lines += [
-        "# auth:",
-        "#   # A file of names and hashed passwords: htpasswd -B -c htpasswd alice",
-    ]
+    lines += ["", *AUTH_HEAD.splitlines()]
     lines += [f"# {line}".rstrip() for line in _sample_of(HtpasswdMaker(), 1)]
     lines += [f"# {line}".rstrip() for line in _sample(Auth, 1)]
     for name, attribute in options_of(Settings).items():

@@ -15,7 +15,7 @@ from .auth.damping import Damping
 from .auth.gate import Gate
 from .auth.issuing import TokenService
 from .auth.settings import Auth
-from .auth.signing_keys import load_keys
+from .auth.signing_keys import CurrentKeys
 from .config.settings import Settings
 from .interfaces import (
     Challenge,
@@ -81,7 +81,7 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     issuing = auth.tokenservice
     if issuing.enabled or (rules.grants_anonymous() and shown.scheme == "Basic"):
         tokens = TokenService(
-            load_keys(world.state_directory),
+            CurrentKeys.load(world.state_directory, time.time),
             issuing.service,
             rules,
             dict(authenticators),

@@ -141,7 +141,7 @@ def database_path(settings: Settings) -> Path | None:
     database = settings.metadata.sqlite.path
     private = getattr(discover(IStorageMaker).makers[storage.driver], "private", False)
     if database is None and not private:
-        database = _state_directory(storage) / "metadata.sqlite3"
+        database = state_directory(storage) / "metadata.sqlite3"
     return database
 
 
@@ -153,7 +153,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     makers = discover(IStorageMaker).makers
     storage = settings.storage
     maker = makers[storage.driver]
-    state = _state_directory(storage)
+    state = state_directory(storage)
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
     own = type(maker).__module__.startswith(f"{__package__}.")
@@ -220,7 +220,7 @@ def _tell_progress(progress: AdoptionProgress) -> None:
     )
 
 
-def _state_directory(storage: Storage) -> Path:
+def state_directory(storage: Storage) -> Path:
     """Where the files of this program lie beside what is stored."""
     if storage.root is not None:
         return storage.root / "txregistry"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from txregistry.auth.access_settings import Access, RuleSettings, policy
 from txregistry.auth.issuing import TokenService
-from txregistry.auth.signing_keys import NAME, load_keys, rotate
+from txregistry.auth.signing_keys import NAME, CurrentKeys, SigningKeys, load_keys, rotate
 from txregistry.interfaces import IAuthenticator
 from txregistry.model.access import ANONYMOUS, Identity, Scope, Token
 
@@ -57,13 +58,17 @@ def accounts() -> Accounts:
     return Accounts({"alice": "s1"})
 
 
+def fixed(keys: SigningKeys) -> Callable[[], SigningKeys]:
+    return lambda: keys
+
+
 ALICE = Identity("alice", authenticator="htpasswd", stamp="s1")
 
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock, accounts: Any) -> TokenService:
     known: dict[str, IAuthenticator] = {"htpasswd": accounts}
-    return TokenService(load_keys(tmp_path), "here", POLICY, known, 300, 3600, clock)
+    return TokenService(fixed(load_keys(tmp_path)), "here", POLICY, known, 300, 3600, clock)
 
 
 def identify(tokens: TokenService, text: str) -> Identity | None:
@@ -137,15 +142,15 @@ def test_a_token_is_good_for_one_thing(tokens: TokenService) -> None:
 
 def test_tokens_of_others_are_refused(tokens: TokenService, tmp_path: Path) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=False)
-    elsewhere = evolve(tokens, keys=load_keys(tmp_path / "elsewhere"), verified={})
+    elsewhere = evolve(tokens, keys=fixed(load_keys(tmp_path / "elsewhere")))
     assert identify(elsewhere, issued.token) is None
-    named = evolve(tokens, service="there", verified={})
+    named = evolve(tokens, service="there")
     assert identify(named, issued.token) is None
     header, payload, signature = issued.token.split(".")
-    claims = jwt.decode(issued.token, tokens.keys.known, algorithms=["ES256"]).claims
-    kid = tokens.keys.current.kid
+    claims = jwt.decode(issued.token, tokens.keys().known, algorithms=["ES256"]).claims
+    kid = tokens.keys().current.kid
     stranger = ECKey.generate_key("P-256", private=True)
-    public = json.dumps(tokens.keys.public()["keys"][0])
+    public = json.dumps(tokens.keys().public()["keys"][0])
     forged = [
         f"{header}.{payload}.",
         f"{header}.{payload}",
@@ -193,10 +198,22 @@ def test_damaged_keys_are_told(tmp_path: Path) -> None:
 
 def test_rotation_keeps_older_tokens_good(tokens: TokenService, tmp_path: Path) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=False)
-    once = evolve(tokens, keys=rotate(tmp_path), verified={})
+    once = evolve(tokens, keys=fixed(rotate(tmp_path)))
     assert identify(once, issued.token) is not None
     newer = once.issue(ALICE, scopes("repository:app:pull"), offline=False)
     assert identify(tokens, newer.token) is None
-    twice = evolve(tokens, keys=rotate(tmp_path), verified={})
+    twice = evolve(tokens, keys=fixed(rotate(tmp_path)))
     assert identify(twice, issued.token) is None
     assert identify(twice, newer.token) is not None
+
+
+def test_keys_are_read_again(tmp_path: Path, clock: Clock) -> None:
+    keys = CurrentKeys.load(tmp_path, clock)
+    first = keys().current.kid
+    newer = rotate(tmp_path).current.kid
+    assert keys().current.kid == first
+    clock.now += 1
+    assert keys().current.kid == newer
+    (tmp_path / NAME).write_text("nothing good")
+    clock.now += 1
+    assert keys().current.kid == newer

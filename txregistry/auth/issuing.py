@@ -53,13 +53,14 @@ ACCESS, REFRESH = "access", "refresh"
 class TokenService:
     """Issues tokens, and knows them again.
 
+    :param keys: what tokens are signed with at the moment.
     :param authenticators: those who know the accounts, by name.
     :param lifetime: seconds that a token is good for.
     :param offline_lifetime: seconds that a token to get others with is good for.
     :param clock: seconds since the epoch.
     """
 
-    keys: SigningKeys
+    keys: Callable[[], SigningKeys]
     service: str
     policy: IAccessPolicy
     authenticators: Mapping[str, IAuthenticator]
@@ -67,6 +68,7 @@ class TokenService:
     offline_lifetime: int
     clock: Callable[[], float]
     takes: Sequence[type] = (Token,)
+    _trusted: SigningKeys | None = None
     _verified: OrderedDict[bytes, dict[str, Any]] = field(factory=OrderedDict)
 
     # --- issuing -----------------------------------------------------------------------------
@@ -85,7 +87,7 @@ class TokenService:
         return None if claims is None else self._identity(claims)
 
     def key_set(self) -> dict[str, Any]:
-        return self.keys.public()
+        return self.keys().public()
 
     def _granted(self, identity: Identity, scopes: Sequence[Scope]) -> Iterator[Scope]:
         for scope in scopes:
@@ -131,7 +133,7 @@ class TokenService:
                 for scope in scopes
             ],
         }
-        key = self.keys.current
+        key = self.keys().current
         header = {"alg": ALGORITHM, "kid": key.kid, "typ": "JWT"}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
 
@@ -171,6 +173,10 @@ class TokenService:
         """What a token of ours says, None if it is none, or another kind, or too old."""
         if len(text) > MAXIMUM or not text.isascii():
             return None
+        keys = self.keys()
+        if keys is not self._trusted:
+            self._trusted = keys
+            self._verified.clear()
         key = hashlib.sha256(text.encode()).digest()
         claims = self._verified.get(key)
         if claims is None:
@@ -187,7 +193,7 @@ class TokenService:
 
     def _verify(self, text: str) -> dict[str, Any] | None:
         try:
-            token = jwt.decode(text, self.keys.known, algorithms=[ALGORITHM])
+            token = jwt.decode(text, self.keys().known, algorithms=[ALGORITHM])
         except (JoseError, ValueError, KeyError, TypeError, RecursionError):
             return None
         claims: dict[str, Any] = token.claims

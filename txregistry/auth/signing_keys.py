@@ -10,16 +10,20 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
+from twisted.logger import Logger
 
 ALGORITHM = "ES256"
 
 NAME = "tokens.jwks"
+
+_log = Logger()
 
 
 @frozen
@@ -41,6 +45,44 @@ class SigningKeys:
     def public(self) -> dict[str, Any]:
         """The public halves (RFC 7517 section 5)."""
         return {"keys": [_described(key, private=False) for key in self.keys]}
+
+
+@define(eq=False)
+class CurrentKeys:
+    """The keys in a directory, read again when the file has changed.
+
+    :param clock: seconds; the file is looked at once a second at most.
+    """
+
+    directory: Path
+    clock: Callable[[], float]
+    keys: SigningKeys
+    _seen: tuple[int, int] = (0, 0)
+    _looked: float = float("-inf")
+
+    @classmethod
+    def load(cls, directory: Path, clock: Callable[[], float]) -> CurrentKeys:
+        """Read the keys; see :func:`load_keys`."""
+        return cls(directory, clock, load_keys(directory))
+
+    def __call__(self) -> SigningKeys:
+        """The keys, as they are now."""
+        now = self.clock()
+        if abs(now - self._looked) >= 1.0:
+            self._looked = now
+            self._look()
+        return self.keys
+
+    def _look(self) -> None:
+        path = self.directory / NAME
+        try:
+            found = path.stat()
+            seen = (found.st_mtime_ns, found.st_ino)
+            if seen != self._seen:
+                # A few hundred bytes, a few times a year.
+                self.keys, self._seen = _read(path), seen
+        except (OSError, ValueError) as error:
+            _log.error("the keys for tokens stay as they were: {error}", error=str(error))
 
 
 def load_keys(directory: Path) -> SigningKeys:

@@ -52,6 +52,7 @@ OUTSIDE = {
     "twisted.web": {"azure", "http", "s3"},
     "treq": {"azure", "s3"},
     "botocore": {"s3", "storage"},
+    "argon2": {"auth"},
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
     "yaml": {"config"},

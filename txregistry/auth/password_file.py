@@ -8,8 +8,7 @@ from pathlib import Path
 
 import bcrypt
 
-LONGEST = 72
-"""Bytes of a password: bcrypt looks at no more."""
+from .hashes import LONGEST
 
 COST = 11
 
@@ -43,7 +42,9 @@ def remove_account(path: Path, name: str) -> bool:
 
 def _check_name(name: str) -> None:
     if not name or ":" in name or name.startswith("#") or not name.isprintable():
-        raise ValueError("a name has at least one character and no colon, and does not begin with #")
+        raise ValueError(
+            "a name has at least one character and no colon, and does not begin with #"
+        )
 
 
 def _without(path: Path, name: str) -> tuple[list[str], bool]:

@@ -15,7 +15,7 @@ from .auth.damping import Damping
 from .auth.gate import Gate
 from .auth.issuing import TokenService
 from .auth.settings import Auth
-from .auth.signing_keys import CurrentKeys
+from .auth.signing_keys import watched_keys
 from .config.settings import Settings
 from .interfaces import (
     Challenge,
@@ -81,7 +81,7 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     issuing = auth.tokenservice
     if issuing.enabled or (rules.grants_anonymous() and shown.scheme == "Basic"):
         tokens = TokenService(
-            CurrentKeys.load(world.state_directory, time.time),
+            watched_keys(world.state_directory, world),
             issuing.service,
             rules,
             dict(authenticators),
@@ -90,12 +90,14 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
             time.time,
         )
         shown = Challenge("Bearer", service=issuing.service, path=TOKEN_PATH)
-    asked = {"tokenservice": tokens, **authenticators} if tokens is not None else authenticators
+    asked: dict[str, IAuthenticator] = {**authenticators}
+    if tokens is not None:
+        asked = {"tokenservice": tokens, **authenticators}
     failures = auth.failures
     damping = Damping(
         world.reactor.seconds, failures.peraccount, failures.peraddress, failures.window
     )
-    return Admission(GuardedDoor(door, rules), Gate(asked, damping, shown), tokens, authenticators)
+    return Admission(GuardedDoor(door, rules), Gate(asked, damping, shown), tokens, asked)
 
 
 def _challenge(auth: Auth, makers: Mapping[str, IAuthenticatorMaker]) -> Challenge:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ import pytest
 from attrs import define, evolve
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
+from twisted.internet.task import Clock
 
 from txregistry.auth.access_settings import Access, RuleSettings, policy
 from txregistry.auth.issuing import TokenService
-from txregistry.auth.signing_keys import NAME, CurrentKeys, SigningKeys, load_keys, rotate
+from txregistry.auth.signing_keys import NAME, SigningKeys, load_keys, rotate, watched_keys
 from txregistry.interfaces import IAuthenticator
 from txregistry.model.access import ANONYMOUS, Identity, Scope, Token
+from txregistry.world import StillWorld
 
 POLICY = policy(
     Access(
@@ -41,7 +42,7 @@ class Accounts:
 
 
 @define
-class Clock:
+class Seconds:
     now: float = 1_800_000_000.0
 
     def __call__(self) -> float:
@@ -49,8 +50,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Seconds:
+    return Seconds()
 
 
 @pytest.fixture
@@ -58,27 +59,38 @@ def accounts() -> Accounts:
     return Accounts({"alice": "s1"})
 
 
-def fixed(keys: SigningKeys) -> Callable[[], SigningKeys]:
-    return lambda: keys
+@define
+class Fixed:
+    """Keys that are what they are."""
+
+    value: SigningKeys
+
+
+def fixed(keys: SigningKeys) -> Any:
+    return Fixed(keys)
 
 
 ALICE = Identity("alice", authenticator="htpasswd", stamp="s1")
 
 
 @pytest.fixture
-def tokens(tmp_path: Path, clock: Clock, accounts: Any) -> TokenService:
+def tokens(tmp_path: Path, clock: Seconds, accounts: Any) -> TokenService:
     known: dict[str, IAuthenticator] = {"htpasswd": accounts}
     return TokenService(fixed(load_keys(tmp_path)), "here", POLICY, known, 300, 3600, clock)
 
 
 def identify(tokens: TokenService, text: str) -> Identity | None:
     """The reactor is not needed: nothing waits."""
-    coroutine: Any = tokens.identify(Token(text))
+    found: Identity | None = done(tokens.identify(Token(text)))
+    return found
+
+
+def done(work: Any) -> Any:
+    """The result of work that waits for nothing."""
     try:
-        coroutine.send(None)
+        work.send(None)
     except StopIteration as stop:
-        found: Identity | None = stop.value
-        return found
+        return stop.value
     raise AssertionError("it waits")
 
 
@@ -112,7 +124,7 @@ def test_what_is_allowed_of_what_is_asked(
     assert bool(issued.refresh) == (not identity.anonymous)
 
 
-def test_tokens_end(tokens: TokenService, clock: Clock) -> None:
+def test_tokens_end(tokens: TokenService, clock: Seconds) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
     clock.now += 299
     found = identify(tokens, issued.token)
@@ -147,10 +159,10 @@ def test_tokens_of_others_are_refused(tokens: TokenService, tmp_path: Path) -> N
     named = evolve(tokens, service="there")
     assert identify(named, issued.token) is None
     header, payload, signature = issued.token.split(".")
-    claims = jwt.decode(issued.token, tokens.keys().known, algorithms=["ES256"]).claims
-    kid = tokens.keys().current.kid
+    claims = jwt.decode(issued.token, tokens.keys.value.known, algorithms=["ES256"]).claims
+    kid = tokens.keys.value.current.kid
     stranger = ECKey.generate_key("P-256", private=True)
-    public = json.dumps(tokens.keys().public()["keys"][0])
+    public = json.dumps(tokens.keys.value.public()["keys"][0])
     forged = [
         f"{header}.{payload}.",
         f"{header}.{payload}",
@@ -207,13 +219,22 @@ def test_rotation_keeps_older_tokens_good(tokens: TokenService, tmp_path: Path) 
     assert identify(twice, newer.token) is not None
 
 
-def test_keys_are_read_again(tmp_path: Path, clock: Clock) -> None:
-    keys = CurrentKeys.load(tmp_path, clock)
-    first = keys().current.kid
+def test_keys_are_read_again(tmp_path: Path) -> None:
+    clock = Clock()
+    keys = watched_keys(tmp_path, StillWorld(clock, tmp_path))
+    done(keys.start())
+    first = keys.value.current.kid
     newer = rotate(tmp_path).current.kid
-    assert keys().current.kid == first
-    clock.now += 1
-    assert keys().current.kid == newer
+    assert keys.value.current.kid == first
+    clock.advance(1)
+    assert keys.value.current.kid == newer
     (tmp_path / NAME).write_text("nothing good")
-    clock.now += 1
-    assert keys().current.kid == newer
+    clock.advance(1)
+    assert keys.value.current.kid == newer
+    (tmp_path / NAME).unlink()
+    clock.advance(2)
+    assert keys.value.current.kid == newer
+    rotate(tmp_path)
+    clock.advance(1)
+    assert keys.value.current.kid not in (first, newer)
+    done(keys.stop())

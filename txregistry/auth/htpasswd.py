@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..interfaces import IAuthenticator, IWorld
+from ..interfaces import IAuthenticator, ILifecycle, IWorld
 from ..model.access import Credentials, Identity, Password
 from ..model.errors import TooManyRequests
 from .hashes import Kind, dummy, kind_of, matches
@@ -82,7 +82,7 @@ def read_accounts(data: bytes) -> Accounts:
     return Accounts(hashes, dummy(common))
 
 
-@implementer(IAuthenticator)
+@implementer(IAuthenticator, ILifecycle)
 @define(eq=False)
 class Htpasswd:
     """Knows accounts by name and password.
@@ -114,16 +114,24 @@ class Htpasswd:
             ) from None
         return cls(file, world)
 
+    async def start(self) -> None:
+        """See :class:`~txregistry.interfaces.ILifecycle`."""
+        await self.file.start()
+
+    async def stop(self) -> None:
+        """See :class:`~txregistry.interfaces.ILifecycle`."""
+        await self.file.stop()
+
     def stamp(self, name: str) -> str | None:
         """See :class:`~txregistry.interfaces.IAuthenticator`, as for each of the following."""
-        hashed = self.file.now().hashes.get(name)
+        hashed = self.file.value.hashes.get(name)
         return None if hashed is None else _stamp(hashed)
 
     async def identify(self, credentials: Credentials) -> Identity | None:
         if not isinstance(credentials, Password):
             return None
         name, secret = credentials.name, credentials.secret
-        accounts = self.file.now()
+        accounts = self.file.value
         hashed = accounts.hashes.get(name)
         if not await self._check(hashed or accounts.nobody, name, secret) or hashed is None:
             return None

@@ -20,11 +20,12 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from zope.interface import implementer
 
-from ..interfaces import IAccessPolicy, IAuthenticator, Issued, ITokenService
+from ..interfaces import IAccessPolicy, IAuthenticator, ILifecycle, Issued, ITokenService
 from ..model.access import Credentials, Identity, Right, Scope, Token, order
 from ..model.errors import NameInvalid
 from ..model.names import RepositoryName
 from .signing_keys import ALGORITHM, SigningKeys
+from .watched import Watched
 
 MAXIMUM = 16 * 1024
 """Characters of a token."""
@@ -48,19 +49,19 @@ GIVEN = {
 ACCESS, REFRESH = "access", "refresh"
 
 
-@implementer(IAuthenticator, ITokenService)
+@implementer(IAuthenticator, ILifecycle, ITokenService)
 @define(eq=False)
 class TokenService:
     """Issues tokens, and knows them again.
 
-    :param keys: what tokens are signed with at the moment.
+    :param keys: what tokens are signed with.
     :param authenticators: those who know the accounts, by name.
     :param lifetime: seconds that a token is good for.
     :param offline_lifetime: seconds that a token to get others with is good for.
     :param clock: seconds since the epoch.
     """
 
-    keys: Callable[[], SigningKeys]
+    keys: Watched[SigningKeys]
     service: str
     policy: IAccessPolicy
     authenticators: Mapping[str, IAuthenticator]
@@ -70,6 +71,14 @@ class TokenService:
     takes: Sequence[type] = (Token,)
     _trusted: SigningKeys | None = None
     _verified: OrderedDict[bytes, dict[str, Any]] = field(factory=OrderedDict)
+
+    async def start(self) -> None:
+        """See :class:`~txregistry.interfaces.ILifecycle`."""
+        await self.keys.start()
+
+    async def stop(self) -> None:
+        """See :class:`~txregistry.interfaces.ILifecycle`."""
+        await self.keys.stop()
 
     # --- issuing -----------------------------------------------------------------------------
 
@@ -87,7 +96,7 @@ class TokenService:
         return None if claims is None else self._identity(claims)
 
     def key_set(self) -> dict[str, Any]:
-        return self.keys().public()
+        return self.keys.value.public()
 
     def _granted(self, identity: Identity, scopes: Sequence[Scope]) -> Iterator[Scope]:
         for scope in scopes:
@@ -133,7 +142,7 @@ class TokenService:
                 for scope in scopes
             ],
         }
-        key = self.keys().current
+        key = self.keys.value.current
         header = {"alg": ALGORITHM, "kid": key.kid, "typ": "JWT"}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
 
@@ -173,7 +182,7 @@ class TokenService:
         """What a token of ours says, None if it is none, or another kind, or too old."""
         if len(text) > MAXIMUM or not text.isascii():
             return None
-        keys = self.keys()
+        keys = self.keys.value
         if keys is not self._trusted:
             self._trusted = keys
             self._verified.clear()
@@ -193,7 +202,7 @@ class TokenService:
 
     def _verify(self, text: str) -> dict[str, Any] | None:
         try:
-            token = jwt.decode(text, self.keys().known, algorithms=[ALGORITHM])
+            token = jwt.decode(text, self.keys.value.known, algorithms=[ALGORITHM])
         except (JoseError, ValueError, KeyError, TypeError, RecursionError):
             return None
         claims: dict[str, Any] = token.claims

@@ -1,7 +1,8 @@
 """The keys that our own tokens are signed with: made once, kept in the state directory.
 
 The newest key signs, all of them are good for verifying, so a key can be replaced while tokens of
-the older one live. Blocking; for the start and for commands. May import joserfc.
+the older one live. Blocking; for the start and for commands. May import joserfc, the interfaces and
+other modules of this room.
 """
 
 from __future__ import annotations
@@ -10,20 +11,19 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import define, frozen
+from attrs import frozen
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
-from twisted.logger import Logger
+
+from ..interfaces import IWorld
+from .watched import Watched
 
 ALGORITHM = "ES256"
 
 NAME = "tokens.jwks"
-
-_log = Logger()
 
 
 @frozen
@@ -47,44 +47,6 @@ class SigningKeys:
         return {"keys": [_described(key, private=False) for key in self.keys]}
 
 
-@define(eq=False)
-class CurrentKeys:
-    """The keys in a directory, read again when the file has changed.
-
-    :param clock: seconds; the file is looked at once a second at most.
-    """
-
-    directory: Path
-    clock: Callable[[], float]
-    keys: SigningKeys
-    _seen: tuple[int, int] = (0, 0)
-    _looked: float = float("-inf")
-
-    @classmethod
-    def load(cls, directory: Path, clock: Callable[[], float]) -> CurrentKeys:
-        """Read the keys; see :func:`load_keys`."""
-        return cls(directory, clock, load_keys(directory))
-
-    def __call__(self) -> SigningKeys:
-        """The keys, as they are now."""
-        now = self.clock()
-        if abs(now - self._looked) >= 1.0:
-            self._looked = now
-            self._look()
-        return self.keys
-
-    def _look(self) -> None:
-        path = self.directory / NAME
-        try:
-            found = path.stat()
-            seen = (found.st_mtime_ns, found.st_ino)
-            if seen != self._seen:
-                # A few hundred bytes, a few times a year.
-                self.keys, self._seen = _read(path), seen
-        except (OSError, ValueError) as error:
-            _log.error("the keys for tokens stay as they were: {error}", error=str(error))
-
-
 def load_keys(directory: Path) -> SigningKeys:
     """Read the keys; the first time, make one.
 
@@ -103,6 +65,17 @@ def load_keys(directory: Path) -> SigningKeys:
     except OSError as error:
         raise ValueError(f"the keys for tokens cannot be written: {error}") from None
     return _read(path)
+
+
+def watched_keys(directory: Path, world: IWorld) -> Watched[SigningKeys]:
+    """The keys of a directory, which change when they are rotated.
+
+    :raises ValueError: see :func:`load_keys`.
+    """
+    load_keys(directory)
+    found = Watched(directory / NAME, _parse, world)
+    found.load()
+    return found
 
 
 def rotate(directory: Path, keep: int = 2) -> SigningKeys:
@@ -135,11 +108,18 @@ def _read(path: Path) -> SigningKeys:
             )
         text = file.read()
     try:
+        return _parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+
+
+def _parse(text: bytes) -> SigningKeys:
+    try:
         keys = [ECKey.import_key(each) for each in json.loads(text)["keys"]]
     except (ValueError, KeyError, TypeError, JoseError) as error:
-        raise ValueError(f"{path} holds no keys for tokens: {error}") from None
+        raise ValueError(f"holds no keys for tokens: {error}") from None
     if not keys or not all(key.is_private for key in keys):
-        raise ValueError(f"{path} holds no keys for tokens")
+        raise ValueError("holds no keys for tokens")
     return SigningKeys(tuple(keys))
 
 

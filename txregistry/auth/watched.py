@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from ..finishing import background
@@ -27,10 +27,10 @@ _log = Logger()
 
 @define(eq=False)
 class Watched(Generic[T]):
-    """A file and what it means.
+    """A file and what it means, looked at each second while it is watched.
 
-    Looking is a call of the system; reading and parsing are done in a thread. A new version that
-    cannot be read leaves the old one in force and is told once.
+    Looking, reading and parsing are done in a thread. A new version that cannot be used leaves the
+    old one in force, and is told once.
 
     :param parse: what the bytes mean; raises ``ValueError`` with a sentence.
     """
@@ -40,8 +40,7 @@ class Watched(Generic[T]):
     world: IWorld
     value: T = field(init=False)
     _seen: tuple[int, ...] | None = None
-    _looked: float = 0.0
-    _reading: Deferred[None] | None = None
+    _looking: LoopingCall | None = None
 
     def load(self) -> None:
         """Read it the first time; blocking, for the start.
@@ -50,44 +49,45 @@ class Watched(Generic[T]):
         """
         try:
             self._seen = self._mark()
-            self.value = self._read()
+            self.value = self.parse(self.path.read_bytes())
         except OSError as error:
             raise ValueError(f"{self.path} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
-        self._looked = self.world.reactor.seconds()
 
-    def now(self) -> T:
-        """The value, which may be a second old; begins to read a newer one."""
-        seconds = self.world.reactor.seconds()
-        if abs(seconds - self._looked) >= INTERVAL and self._reading is None:
-            self._looked = seconds
-            self._look()
-        return self.value
+    async def start(self) -> None:
+        """Begin to watch."""
+        self._looking = LoopingCall(lambda: background(self.look(), f"reading {self.path}"))
+        self._looking.clock = self.world.reactor
+        self._looking.start(INTERVAL, now=False)
 
-    def _look(self) -> None:
+    async def stop(self) -> None:
+        """Watch no longer."""
+        if self._looking is not None and self._looking.running:
+            self._looking.stop()
+
+    async def look(self) -> None:
+        """Take over a newer version, if there is one."""
         try:
-            seen = self._mark()
-        except OSError as error:
-            if self._seen is not None:
-                self._seen = None
-                self._complain(error.strerror or str(error))
-            return
-        if seen != self._seen:
-            self._seen = seen
-            self._reading = background(self._again(), f"reading {self.path}")
-            if self._reading.called:
-                self._reading = None
-
-    async def _again(self) -> None:
-        try:
-            self.value = await self.world.in_thread(self._read)
+            found = await self.world.in_thread(self._newer)
         except (OSError, ValueError) as error:
             self._complain(str(error))
-        finally:
-            self._reading = None
+        else:
+            if found is not None:
+                self.value = found
 
-    def _read(self) -> T:
+    def _newer(self) -> T | None:
+        """The value of a newer version, None if it is the one that is known; in a thread."""
+        try:
+            seen = self._mark()
+        except OSError:
+            known, self._seen = self._seen, None
+            if known is None:
+                return None
+            raise
+        if seen == self._seen:
+            return None
+        self._seen = seen
         return self.parse(self.path.read_bytes())
 
     def _mark(self) -> tuple[int, ...]:

@@ -9,8 +9,10 @@ import time
 from collections.abc import Mapping
 
 from attrs import field, frozen
+from twisted.logger import Logger
 
-from .auth.access_settings import policy
+from .auth.access_settings import Access, policy
+from .auth.current import CurrentPolicy
 from .auth.damping import Damping
 from .auth.gate import Gate
 from .auth.issuing import TokenService
@@ -30,6 +32,8 @@ from .plugins import discover
 from .registry.guarded import GuardedDoor
 from .world import World
 
+_log = Logger()
+
 TOKEN_PATH = "/auth/token"
 
 
@@ -44,6 +48,7 @@ class Admission:
     gate: IGate | None = None
     tokens: ITokenService | None = None
     authenticators: Mapping[str, IAuthenticator] = field(factory=dict)
+    policy: CurrentPolicy | None = None
 
     async def start(self) -> None:
         """Start the authenticators that want it.
@@ -54,6 +59,16 @@ class Admission:
             lifecycle = ILifecycle(each, None)
             if lifecycle is not None:
                 await lifecycle.start()
+
+    def change_rules(self, settings: Access) -> None:
+        """Decide by other rules from now on."""
+        if self.policy is None:
+            return
+        before, self.policy.inner = self.policy.inner, policy(settings)
+        if self.policy.grants_anonymous() and not before.grants_anonymous() and not self.tokens:
+            _log.warn(
+                "rules grant something to anonymous now; clients are told so by a restart only"
+            )
 
     async def stop(self) -> None:
         """Stop them."""
@@ -75,7 +90,7 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     authenticators: dict[str, IAuthenticator] = {
         name: makers[name].make(options, world) for name, options in auth.authenticators
     }
-    rules = policy(settings.access)
+    rules = CurrentPolicy(policy(settings.access))
     tokens: TokenService | None = None
     shown = _challenge(auth, makers)
     issuing = auth.tokenservice
@@ -97,7 +112,9 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     damping = Damping(
         world.reactor.seconds, failures.peraccount, failures.peraddress, failures.window
     )
-    return Admission(GuardedDoor(door, rules), Gate(asked, damping, shown), tokens, asked)
+    return Admission(
+        GuardedDoor(door, rules), Gate(asked, damping, shown, time.time), tokens, asked, rules
+    )
 
 
 def _challenge(auth: Auth, makers: Mapping[str, IAuthenticatorMaker]) -> Challenge:

@@ -5,15 +5,19 @@ May import the interfaces, the model and other modules of this room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from attrs import define
+from attrs import define, evolve
 from zope.interface import implementer
 
 from ..interfaces import Challenge, IAuthenticator, IGate, StorageUnavailable
 from ..model.access import ANONYMOUS, Credentials, Identity, Password, Token
 from ..model.errors import Unauthorized, Unavailable
 from .damping import Damping
+
+GOOD_FOR = 5.0
+"""Seconds that an identity is good for before its credentials are looked at again: what the fast
+path gives out meanwhile is given to an account that may be gone."""
 
 
 @implementer(IGate)
@@ -23,11 +27,13 @@ class Gate:
 
     :param authenticators: by name, in the order of the configuration.
     :param shown: how clients are told to authenticate.
+    :param clock: seconds since the epoch.
     """
 
     authenticators: Mapping[str, IAuthenticator]
     damping: Damping
     shown: Challenge
+    clock: Callable[[], float]
 
     def challenge(self) -> Challenge:
         """See :class:`~txregistry.interfaces.IGate`, as for each of the following."""
@@ -46,12 +52,15 @@ class Gate:
             # Tokens cannot be guessed, and old ones are sent by everybody.
             if identity is None:
                 raise Unauthorized("the token is not good, or not any more", (), "invalid_token")
-            return identity
+            return self._for_now(identity)
         if identity is None:
             self.damping.failed(address, credentials.name)
             raise Unauthorized("wrong name or password")
         self.damping.succeeded(address, credentials.name)
-        return identity
+        return self._for_now(identity)
+
+    def _for_now(self, identity: Identity) -> Identity:
+        return evolve(identity, until=min(identity.until, self.clock() + GOOD_FOR))
 
     async def _ask(self, credentials: Credentials) -> Identity | None:
         for authenticator in self.authenticators.values():

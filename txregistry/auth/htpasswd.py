@@ -28,7 +28,7 @@ from .watched import Watched
 REMEMBERED = 10_000
 
 LIFETIME = 60.0
-"""Seconds that a right password is remembered, and an identity is good for."""
+"""Seconds that a right password is remembered."""
 
 AT_ONCE = 1
 """Passwords that are hashed at a time: other work of the processor has to have room."""
@@ -137,12 +137,7 @@ class Htpasswd:
             return None
         if not name or not secret:
             return None
-        return Identity(
-            name,
-            authenticator="htpasswd",
-            stamp=_stamp(hashed),
-            until=self.clock() + LIFETIME,
-        )
+        return Identity(name, authenticator="htpasswd", stamp=_stamp(hashed))
 
     async def _check(self, hashed: str, name: str, secret: str) -> bool:
         """Whether a password is right: remembered, or found out together with who asks the same."""

@@ -175,7 +175,7 @@ class TokenService:
                 for each in claims["access"]
             ),
             bearer=True,
-            until=min(claims["exp"], self.clock() + LEEWAY),
+            until=claims["exp"],
         )
 
     def _claims(self, text: str, kind: str) -> dict[str, Any] | None:

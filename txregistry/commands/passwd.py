@@ -20,7 +20,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="set a password in a file for auth.htpasswd",
         description="Set the password of an account in a file for auth.htpasswd, which is made if "
         "it is not there. It is asked for on a terminal, and read from the standard input "
-        "elsewhere. A running server takes the change over within a second.",
+        "elsewhere. A running server takes the change over within seconds.",
     )
     command.add_argument("file", type=Path, help="the file that auth.htpasswd.path names")
     command.add_argument("name", help="the name of the account")

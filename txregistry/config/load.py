@@ -7,7 +7,8 @@ May import the interfaces and other modules of this room.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -47,6 +48,8 @@ class Loaded:
     origins: Mapping[str, str]
     notices: tuple[str, ...]
     source: str
+    again: Callable[[], Loaded]
+    """Loads it once more, with what has changed since; blocking."""
 
 
 def load(
@@ -63,6 +66,7 @@ def load(
     :param authenticators: the makers of authenticators that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
+    again = partial(load, path, dict(environ), makers, authenticators)
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
     reading = Reading()
@@ -88,7 +92,9 @@ def load(
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
     if mistakes or settings is None:
         raise ConfigurationMistakes(mistakes)
-    return Loaded(settings, loading.structuring.origins, tuple(loading.structuring.notices), source)
+    return Loaded(
+        settings, loading.structuring.origins, tuple(loading.structuring.notices), source, again
+    )
 
 
 def sample() -> str:

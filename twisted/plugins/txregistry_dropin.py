@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.auth.external_maker import TokenMaker
 from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
 from txregistry.storage.s3_settings import S3Maker
@@ -13,3 +14,4 @@ filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()
 s3_storage = S3Maker()
+token_authenticator = TokenMaker()

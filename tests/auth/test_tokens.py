@@ -31,7 +31,6 @@ from forging import (
     write_jwks,
     written,
 )
-from twisted.internet.task import Clock
 
 from txregistry.auth import jwt
 from txregistry.auth.external import REMEMBERED, TokenAuthenticator, make_authenticator
@@ -47,11 +46,11 @@ RULES = jwt.Rules(ISSUER, SERVICE)
 class World:
     """A world in which everything happens at once; it counts."""
 
+    reactor = None
     state_directory = Path()
 
     def __init__(self) -> None:
-        self.reactor = Clock()
-        self.reactor.advance(NOW)
+        self.now = NOW
         self.computed = 0
         self.threads = 0
 
@@ -71,6 +70,12 @@ def now(awaited: Any) -> Any:
     except StopIteration as end:
         return end.value
     raise AssertionError("it waits")
+
+
+def start(settings: TokenSettings, world: World | None = None) -> TokenAuthenticator:
+    """An authenticator at the time of that world."""
+    found = world or World()
+    return make_authenticator(settings, found, lambda: found.now)
 
 
 @define
@@ -115,7 +120,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
 
 @pytest.fixture
 def asked(issuer: Issuer) -> TokenAuthenticator:
-    return make_authenticator(issuer.settings(), World())
+    return start(issuer.settings())
 
 
 def identify(authenticator: TokenAuthenticator, text: str) -> Identity | None:
@@ -585,7 +590,7 @@ def test_mutations(issuer: Issuer, asked: TokenAuthenticator) -> None:
 
 
 def test_only_some_algorithms(issuer: Issuer) -> None:
-    asked = make_authenticator(issuer.settings(signingalgorithms=("ES256",)), World())
+    asked = start(issuer.settings(signingalgorithms=("ES256",)))
     assert identify(asked, issuer.token())
     assert identify(asked, issuer.token(algorithm="RS256")) is None
 
@@ -619,37 +624,60 @@ def test_a_verified_token_is_remembered_until_it_ends(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World()
-    asked = make_authenticator(issuer.settings(), world)
+    asked = start(issuer.settings(), world)
     text = issuer.token(claims(exp=NOW + 5))
     first = identify(asked, text)
     assert identify(asked, text) is first
-    world.reactor.advance(5)
+    world.now += 5
     late = identify(asked, text)
     assert late == first
     assert late is not first
-    world.reactor.advance(60)
+    world.now += 60
     assert identify(asked, text) is None
 
 
 def test_not_everything_is_remembered(issuer: Issuer) -> None:
-    asked = make_authenticator(issuer.settings(), World())
+    asked = start(issuer.settings())
     first = issuer.token(algorithm="HS256")
     found = identify(asked, first)
-    for number in range(REMEMBERED):
-        assert identify(asked, issuer.token(claims(jti=f"another {number}"), algorithm="HS256"))
+    large = "x" * 10_000
+    for number in range(REMEMBERED // 10_000):
+        said = claims(jti=f"another {number}", padding=large)
+        assert identify(asked, issuer.token(said, algorithm="HS256"))
     again = identify(asked, first)
     assert again == found
     assert again is not found
 
 
-def test_chains_are_computed_elsewhere(issuer: Issuer) -> None:
+def test_what_ends_takes_no_room(issuer: Issuer) -> None:
     world = World()
-    asked = make_authenticator(issuer.settings(), world)
+    asked = start(issuer.settings(), world)
+    first = issuer.token(algorithm="HS256")
+    late = issuer.token(claims(exp=NOW - 30, padding="x" * 10_000), algorithm="HS256")
+    found = identify(asked, first)
+    for _ in range(REMEMBERED // 10_000):
+        assert identify(asked, late)
+    assert identify(asked, first) is found
+
+
+@pytest.mark.parametrize("back", [5.0, 1000.0])
+def test_a_clock_that_is_put_back(back: float, changing: Changing) -> None:
+    changing.start(jwks=write_jwks(changing.path, jwk(generate("ES256"))))
+    changing.accepts("x")
+    changing.accepts("x", -back)
+    assert changing.world.threads == 2
+
+
+def test_what_is_slow_is_computed_elsewhere(issuer: Issuer) -> None:
+    world = World()
+    asked = start(issuer.settings(), world)
     assert identify(asked, issuer.token())
     assert world.computed == 0
     leaf = issuer.leaf()
     assert identify(asked, token(leaf.key, "ES256", x5c=[leaf.x5c]))
     assert world.computed == 1
+    assert identify(asked, issuer.token(algorithm="ES512"))
+    assert world.computed == 2
 
 
 # Keys that change.
@@ -665,10 +693,10 @@ class Changing:
 
     def start(self, **settings: Any) -> None:
         found = {"realm": "r", "service": SERVICE, "issuer": ISSUER, **settings}
-        self.asked = make_authenticator(TokenSettings(**found), self.world)
+        self.asked = start(TokenSettings(**found), self.world)
 
     def accepts(self, text: str, later: float = 1.0) -> bool:
-        self.world.reactor.advance(later)
+        self.world.now += later
         return identify(self.asked, text) is not None
 
 

@@ -6,7 +6,9 @@ May import the rest of this room, the model and the interfaces.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -21,53 +23,64 @@ from .keys import TrustedKeys, WatchedKeys, read_keys
 LOOK = 1.0
 """Seconds between looks at the files of the keys."""
 
-REMEMBERED = 4096
-"""Tokens whose verification is remembered."""
+REMEMBERED = 2 * 1024 * 1024
+"""Characters of all the tokens whose verification is remembered: some thousand tokens."""
 
 
 @implementer(IAuthenticator)
 class TokenAuthenticator:
     """Knows whoever brings a token of an issuer whose keys are trusted.
 
-    What tokens of plain keys cost, some tenths of a millisecond at most, is spent in the reactor.
-    Chains of certificates, whose keys a stranger chooses, are verified in the pool.
+    What most tokens cost, some tenths of a millisecond at most, is spent in the reactor; what takes
+    longer, as chains of certificates with keys that a stranger chooses, in the pool.
 
     :param rules: what tokens have to say.
     :param keys: the keys, and the files that they come from.
+    :param clock: seconds since the epoch.
     """
 
     takes = (Token,)
     log = Logger()
 
-    def __init__(self, rules: jwt.Rules, keys: WatchedKeys, world: IWorld) -> None:
+    def __init__(
+        self,
+        rules: jwt.Rules,
+        keys: WatchedKeys,
+        world: IWorld,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._rules = rules
         self._watched = keys
         self._world = world
-        self._next = 0.0
+        self._clock = clock
+        self._looked = 0.0
         self._looking = False
-        self._known: OrderedDict[bytes, Identity] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[Identity, int]] = OrderedDict()
+        self._remembered = 0
         self._known_by: TrustedKeys = keys.keys
 
     async def identify(self, credentials: Credentials) -> Identity | None:
         """See :class:`~txregistry.interfaces.IAuthenticator`."""
         if not isinstance(credentials, Token):
             return None
-        now = float(self._world.reactor.seconds())
-        if now >= self._next and not self._looking:
+        now = self._clock()
+        # A clock may have been put back.
+        if not self._looking and not 0 <= now - self._looked < LOOK:
             await self._look(now)
         keys = self._watched.keys
         if keys is not self._known_by:
             self._known.clear()
+            self._remembered = 0
             self._known_by = keys
         text = credentials.text
         digest = hashlib.sha256(text[: jwt.LARGEST + 1].encode(errors="replace")).digest()
         found = self._known.get(digest)
-        if found is not None and now < found.until:
+        if found is not None and now < found[0].until:
             self._known.move_to_end(digest)
-            return found
+            return found[0]
         try:
             token = jwt.take_apart(text)
-            if token.chained:
+            if token.slow:
                 claims = await self._world.compute(jwt.check, token, keys, self._rules, now)
             else:
                 claims = jwt.check(token, keys, self._rules, now)
@@ -84,10 +97,17 @@ class TokenAuthenticator:
         )
         # Other keys may have come while the pool was at it.
         if keys is self._known_by:
-            self._known[digest] = identity
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self._remember(digest, identity, len(text))
         return identity
+
+    def _remember(self, digest: bytes, identity: Identity, size: int) -> None:
+        """Remember a token by its digest, and forget those that were not seen for longest."""
+        _, before = self._known.pop(digest, (None, 0))
+        self._known[digest] = identity, size
+        self._remembered += size - before
+        while self._remembered > REMEMBERED:
+            _, (_, gone) = self._known.popitem(last=False)
+            self._remembered -= gone
 
     def stamp(self, name: str) -> str | None:
         """See :class:`~txregistry.interfaces.IAuthenticator`: tokens have nothing to compare."""
@@ -96,14 +116,16 @@ class TokenAuthenticator:
     async def _look(self, now: float) -> None:
         """Look at the files in a thread; whoever comes meanwhile gets the keys that are there."""
         self._looking = True
-        self._next = now + LOOK
+        self._looked = now
         try:
             await self._world.in_thread(self._watched.look)
         finally:
             self._looking = False
 
 
-def make_authenticator(settings: TokenSettings, world: IWorld) -> TokenAuthenticator:
+def make_authenticator(
+    settings: TokenSettings, world: IWorld, clock: Callable[[], float] = time.time
+) -> TokenAuthenticator:
     """The authenticator of some settings.
 
     :raises ValueError: with a sentence, where they cannot work.
@@ -122,4 +144,4 @@ def make_authenticator(settings: TokenSettings, world: IWorld) -> TokenAuthentic
     rules = jwt.Rules(
         settings.issuer, settings.service, tuple(settings.signingalgorithms) or ALGORITHMS
     )
-    return TokenAuthenticator(rules, keys, world)
+    return TokenAuthenticator(rules, keys, world, clock)

@@ -20,6 +20,8 @@ LARGEST = 16 * 1024
 
 LONGEST_CHAIN = 8
 
+SLOW = frozenset({"ES384", "ES512"})
+
 TYPES = frozenset({"jwt", "at+jwt"})
 
 
@@ -84,9 +86,9 @@ class Unverified:
     signature: bytes
 
     @property
-    def chained(self) -> bool:
-        """Whether it brings certificates, which take longer to verify."""
-        return "x5c" in self.header or "jwk" in self.header
+    def slow(self) -> bool:
+        """Whether it takes long to verify: it brings keys, or is signed on a large curve."""
+        return self.algorithm in SLOW or "x5c" in self.header or "jwk" in self.header
 
 
 def verify(text: str, keys: Keys, rules: Rules, now: float) -> Claims:

@@ -191,6 +191,9 @@ def chains(issuer: Issuer) -> dict[str, tuple[Certified, list[Certified]]]:
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
     own = issuer.leaf(usage=usage)
     rsa_leaf = issuer.leaf(algorithm="RS256")
+    eight = [issuer.root]
+    for number in range(7):
+        eight.insert(0, Certified(f"authority {number}", eight[0]))
     return {
         "leaf": (leaf, [leaf]),
         "leaf and root": (leaf, [leaf, issuer.root]),
@@ -198,10 +201,13 @@ def chains(issuer: Issuer) -> dict[str, tuple[Certified, list[Certified]]]:
         "intermediate": (below, [below, between]),
         "usage": (own, [own]),
         "rsa": (rsa_leaf, [rsa_leaf]),
+        "eight": (eight[0], eight),
     }
 
 
-@pytest.mark.parametrize("name", ["leaf", "leaf and root", "root", "intermediate", "usage", "rsa"])
+@pytest.mark.parametrize(
+    "name", ["leaf", "leaf and root", "root", "intermediate", "usage", "rsa", "eight"]
+)
 def test_chains_are_accepted(name: str, issuer: Issuer, asked: TokenAuthenticator) -> None:
     leaf, chain = chains(issuer)[name]
     algorithm = "RS256" if name == "rsa" else "ES256"
@@ -432,6 +438,12 @@ FORGED: dict[str, Forge] = {
         algorithm="HS256", jwk=jwk(issuer.keys["HS256"])
     ),
     "embedded key of another type": _stranger(jwk="key", kid="ES256"),
+    "embedded key with someone else's chain": _stranger(
+        jwk=lambda issuer: jwk(issuer.stranger, x5c=[issuer.leaf().x5c])
+    ),
+    "embedded key beside someone else's chain": _stranger(
+        jwk=lambda issuer: jwk(issuer.stranger), x5c=lambda issuer: [issuer.leaf().x5c]
+    ),
     "embedded key of null": _headed(jwk=None),
     "trusted key embedded, stranger signed": _stranger(
         jwk=lambda issuer: jwk(issuer.keys["ES256"])

@@ -42,7 +42,8 @@ class TokenSettings:
     )
     rootcertbundle: Path | None = option(
         "A PEM file of certificates: their keys sign tokens, and they vouch for certificates that "
-        "tokens bring. It is read again when it changes.",
+        "tokens bring, whose authorities have to sign by RSA or ECDSA. It is read again when it "
+        "changes.",
         default=None,
         example="/etc/registry/issuer.crt",
     )

@@ -224,5 +224,5 @@ def test_the_file_is_written_whole(path: Path) -> None:
         ("a", "x" * 73),
         ("", "long enough"),
     ):
-        with pytest.raises(ValueError, match="a (name|password)"):
+        with pytest.raises(ValueError, match=r"a (name|password)"):
             set_password(path, name, secret)

@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.auth.external_maker import TokenMaker
 from txregistry.auth.htpasswd_maker import HtpasswdMaker
 from txregistry.auth.silly_maker import SillyMaker
 from txregistry.storage.azure_maker import AzureMaker
@@ -17,3 +18,4 @@ filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()
 s3_storage = S3Maker()
+token_authenticator = TokenMaker()

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, has
 
+from ..auth.external_maker import TokenMaker
 from ..auth.htpasswd_maker import HtpasswdMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
@@ -28,7 +29,7 @@ from .structuring import _optional, default_of, options_of
 
 MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
-AUTHENTICATORS = (HtpasswdMaker(), SillyMaker())
+AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), SillyMaker())
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be

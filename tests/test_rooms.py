@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 OUTSIDE = {
     "klein": {"http"},
     "werkzeug": {"http"},
+    "twisted.cred": {"auth"},
     "twisted.web": {"azure", "http", "s3"},
     "treq": {"azure", "s3"},
     "botocore": {"s3", "storage"},

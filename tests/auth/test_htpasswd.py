@@ -8,16 +8,19 @@ from typing import Any
 import argon2
 import bcrypt
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from txregistry.auth import htpasswd as module
 from txregistry.auth.hashes import dummy, kind_of, matches
 from txregistry.auth.htpasswd import Htpasswd
 from txregistry.auth.password_file import remove_account, set_password
+from txregistry.auth.watched import Watched
 from txregistry.finishing import deferred
+from txregistry.interfaces import StorageUnavailable
 from txregistry.model.access import Identity, Password, Token
 from txregistry.model.errors import TooManyRequests
+from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
 
 
@@ -76,10 +79,24 @@ def test_a_bad_line_voids_only_itself(path: Path) -> None:
     path.write_text(
         f"nonsense\n:{good}\nold:$apr1$x$y\nsha:{{SHA}}abc\ncut:{good[:-1]}\n"
         f"alice:{good}\nalice:{hashed('other')}\ndos:$2b$03${good[7:]}\n"
+        + "".join(
+            f"argon{number}:$argon2id$v=19${rest}\n"
+            for number, rest in enumerate(
+                (
+                    "m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+                    "m=64,t=0,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+                    "m=64,t=1,p=0$c2FsdHNhbHQ$aGFzaGhhc2g",
+                    "m=99999999999,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+                    "m=999999999,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g",
+                    "m=64,t=1,p=1$!!$!!",
+                )
+            )
+        )
     )
     accounts = opened(path)
     assert login(accounts, "alice", "secret") is not None
-    for name in ("nonsense", "", "old", "sha", "cut", "dos"):
+    for name in ("nonsense", "", "old", "sha", "cut", "dos", *(f"argon{n}" for n in range(6))):
+        assert accounts.stamp(name) is None
         assert login(accounts, name, "secret") is None
     assert login(accounts, "alice", "other") is None
 
@@ -102,9 +119,11 @@ def test_nobody_costs_what_an_account_costs(path: Path, monkeypatch: pytest.Monk
         return matches(line, secret)
 
     monkeypatch.setattr(module, "matches", noting)
-    for name, secret in (("alice", "wrong"), ("nobody", "wrong"), ("", ""), ("alice", "")):
+    # Again and again: nothing is learnt about a name from what is remembered.
+    tried = [(name, secret) for name in ("alice", "nobody", "") for secret in ("wrong", "", "\0")]
+    for name, secret in tried * 2:
         assert login(accounts, name, secret) is None
-    assert spent == [("bcrypt", "06")] * 4
+    assert spent == [("bcrypt", "06")] * len(tried) * 2
 
 
 def test_what_was_right_is_remembered_for_a_minute(
@@ -155,6 +174,34 @@ def test_changes_are_taken_over(path: Path) -> None:
     deferred(accounts.stop())
 
 
+def test_what_cannot_be_read_for_a_moment_is_read_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was removed does not stay because reading failed once."""
+    path.write_text(f"alice:{hashed('secret')}\n")
+    clock = Clock()
+    accounts = opened(path, clock)
+    deferred(accounts.start())
+    told: list[str] = []
+    monkeypatch.setattr(Watched, "_complain", lambda self, reason: told.append(reason))
+
+    def refusing(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    path.write_text("# nobody\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refusing)
+        clock.pump([1] * 3)
+        assert accounts.stamp("alice") is not None
+        assert told == ["[Errno 13] Permission denied"]
+    clock.advance(1)
+    assert accounts.stamp("alice") is None
+    path.write_bytes(b"\xff")
+    clock.pump([1] * 3)
+    assert told[1:] == ["is not UTF-8"]
+    deferred(accounts.stop())
+
+
 def test_a_start_without_the_file_says_what_to_do(path: Path) -> None:
     with pytest.raises(ValueError, match="txregistry passwd"):
         opened(path)
@@ -189,6 +236,61 @@ def test_the_same_login_is_hashed_once_and_queues_are_bounded(path: Path) -> Non
         each.addCallback(lambda identity: names.append(identity.name))
     assert names == ["alice"] * 20
     assert all(each.called for each in others)
+
+
+def slow(path: Path) -> tuple[Htpasswd, SlowWorld]:
+    """An account whose passwords are hashed when the test says so."""
+    path.write_text(f"alice:{hashed('secret')}\n")
+    world = SlowWorld(Clock(), path.parent)
+    world.waiting = []
+    return opened(path, Clock(), world), world
+
+
+def test_who_leaves_takes_nobody_along(path: Path) -> None:
+    accounts, world = slow(path)
+    first = deferred(accounts.identify(Password("alice", "secret")))
+    second = deferred(accounts.identify(Password("alice", "secret")))
+    first.addErrback(lambda failure: failure.trap(CancelledError))
+    first.cancel()
+    world.waiting.pop()()
+    results: list[Any] = []
+    second.addBoth(results.append)
+    assert [identity.name for identity in results] == ["alice"]
+
+
+def test_who_leaves_makes_no_room_before_its_hash_is_done(path: Path) -> None:
+    accounts, world = slow(path)
+    ends: list[Any] = []
+    for number in range(module.WAITING + 10):
+        attempt = deferred(accounts.identify(Password("alice", str(number))))
+        attempt.addErrback(lambda why: ends.append(why.trap(CancelledError, TooManyRequests)))
+        attempt.cancel()
+    assert len(world.waiting) == module.AT_ONCE
+    assert ends == [CancelledError] * module.WAITING + [TooManyRequests] * 10
+    done = 0
+    while world.waiting:
+        world.waiting.pop()()
+        done += 1
+    assert done == module.WAITING
+
+
+def test_a_hash_that_fails_is_no_wrong_password(
+    path: Path, monkeypatch: pytest.MonkeyPatch, logged_failures: LoggedFailures
+) -> None:
+    path.write_text(f"alice:{hashed('secret')}\n")
+    accounts = opened(path)
+
+    def failing(line: str, secret: str) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(module, "matches", failing)
+    outcome = deferred(accounts.identify(Password("alice", "secret")))
+    assert len(logged_failures.expect(MemoryError)) == 1
+    results: list[Any] = []
+    outcome.addErrback(lambda failure: results.append(failure.trap(StorageUnavailable)))
+    assert results == [StorageUnavailable]
+    monkeypatch.undo()
+    assert login(accounts, "alice", "secret") is not None
 
 
 def test_tokens_are_not_its_business(path: Path) -> None:

@@ -124,6 +124,14 @@ def test_what_is_allowed_of_what_is_asked(
     assert bool(issued.refresh) == (not identity.anonymous)
 
 
+def test_an_account_that_nothing_tells_of_gets_none_to_get_others_with(
+    tokens: TokenService,
+) -> None:
+    issued = tokens.issue(evolve(ALICE, stamp=""), scopes("repository:app:pull"), offline=True)
+    assert issued.token
+    assert not issued.refresh
+
+
 def test_tokens_end(tokens: TokenService, clock: Seconds) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
     clock.now += 299

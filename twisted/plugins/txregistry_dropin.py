@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.auth.cred_maker import CredMaker
 from txregistry.auth.external_maker import TokenMaker
 from txregistry.auth.htpasswd_maker import HtpasswdMaker
 from txregistry.auth.silly_maker import SillyMaker
@@ -14,6 +15,7 @@ twistd_command = ServiceMaker(
 )
 htpasswd_authenticator = HtpasswdMaker()
 silly_authenticator = SillyMaker()
+cred_authenticator = CredMaker()
 filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()

@@ -6,6 +6,7 @@ Slow on purpose; for threads. May import bcrypt and argon2.
 from __future__ import annotations
 
 import re
+import secrets
 
 import argon2
 import bcrypt
@@ -14,7 +15,15 @@ LONGEST = 72
 """Bytes of a password that bcrypt looks at; longer ones match nothing."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-_ARGON2 = re.compile(r"\$argon2(?:id|i|d)\$(?:v=\d+\$)?(m=\d+,t=\d+,p=\d+)\$[^$]+\$[^$]+")
+_ARGON2 = re.compile(
+    r"\$argon2(?:id|i|d)\$(?:v=(?:16|19)\$)?"
+    r"(m=[0-9]{1,9},t=[0-9]{1,9},p=[0-9]{1,9})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{6,}"
+)
+
+MOST_MEMORY = 1024 * 1024
+"""KiB that a hash of argon2 may take; more is a mistake, or somebody's attempt to stop us."""
+
+MOST_PASSES = 1000
 
 Kind = tuple[str, str]
 """A kind of hash and its cost."""
@@ -26,9 +35,19 @@ def kind_of(hashed: str) -> Kind | None:
     if match is not None:
         return "bcrypt", match[1]
     match = _ARGON2.fullmatch(hashed)
-    if match is not None:
+    if match is not None and _can_be_computed(match[1]):
         return "argon2", match[1]
     return None
+
+
+def _can_be_computed(cost: str) -> bool:
+    """Whether the parameters are within what RFC 9106 section 3.1 allows, and affordable."""
+    memory, time, lanes = _parameters(cost)
+    return 1 <= lanes <= 255 and 8 * lanes <= memory <= MOST_MEMORY and 1 <= time <= MOST_PASSES
+
+
+def _parameters(cost: str) -> list[int]:
+    return [int(part.partition("=")[2]) for part in cost.split(",")]
 
 
 def matches(hashed: str, secret: str) -> bool:
@@ -51,7 +70,9 @@ def matches(hashed: str, secret: str) -> bool:
 def dummy(kind: Kind) -> str:
     """A hash of a kind that belongs to nobody, to spend the same time on."""
     name, cost = kind
+    # Nobody can be right by it: what is right is remembered, and would cost nothing again.
+    secret = secrets.token_hex().encode()
     if name == "bcrypt":
-        return bcrypt.hashpw(b"", bcrypt.gensalt(int(cost), b"2b")).decode()
-    memory, time, lanes = (int(part.partition("=")[2]) for part in cost.split(","))
-    return argon2.PasswordHasher(time, memory, lanes).hash(b"")
+        return bcrypt.hashpw(secret, bcrypt.gensalt(int(cost), b"2b")).decode()
+    memory, time, lanes = _parameters(cost)
+    return argon2.PasswordHasher(time, memory, lanes).hash(secret)

@@ -19,7 +19,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..interfaces import IAuthenticator, ILifecycle, IWorld
+from ..finishing import background, ended
+from ..interfaces import IAuthenticator, ILifecycle, IWorld, StorageUnavailable
 from ..model.access import Credentials, Identity, Password
 from ..model.errors import TooManyRequests
 from .hashes import Kind, dummy, kind_of, matches
@@ -96,7 +97,7 @@ class Htpasswd:
     takes: Sequence[type] = (Password,)
     _secret: bytes = field(factory=lambda: secrets.token_bytes(32))
     _right: OrderedDict[bytes, float] = field(factory=OrderedDict)
-    _running: dict[bytes, list[Deferred[bool]]] = field(factory=dict)
+    _running: dict[bytes, Deferred[bool | None]] = field(factory=dict)
     _hashing: DeferredSemaphore = Factory(lambda: DeferredSemaphore(AT_ONCE))
 
     @classmethod
@@ -146,27 +147,39 @@ class Htpasswd:
         until = self._right.get(key)
         if until is not None and self.clock() < until:
             return True
-        waiting = self._running.get(key)
-        if waiting is not None:
-            result: Deferred[bool] = Deferred()
-            waiting.append(result)
-            return await result
-        if len(self._running) >= WAITING:
-            raise TooManyRequests("too many logins at once; try again in a moment", 1)
-        self._running[key] = []
-        right = False
+        running = self._running.get(key)
+        if running is None:
+            if len(self._running) >= WAITING:
+                raise TooManyRequests("too many logins at once; try again in a moment", 1)
+            # It goes on when its client leaves: a thread cannot be called back, so the next login
+            # must not begin before it is done, and others may wait for the same.
+            running = self._running[key] = Deferred()
+            background(self._hash(running, key, hashed, secret), "checking a password")
+        await ended(running)
+        right = running.result
+        if right is None:
+            raise StorageUnavailable("passwords cannot be checked")
+        return bool(right)
+
+    async def _hash(
+        self, running: Deferred[bool | None], key: bytes, hashed: str, secret: str
+    ) -> None:
+        """Find out whether a password is right, remember it if it is, and tell who waits."""
+        right: bool | None = None
         try:
             async with self._hashing:
                 right = await self.world.compute(matches, hashed, secret)
+            if right:
+                self._remember(key)
         finally:
-            for other in self._running.pop(key):
-                other.callback(right)
-        if right:
-            self._right[key] = self.clock() + LIFETIME
-            self._right.move_to_end(key)
-            if len(self._right) > REMEMBERED:
-                self._right.popitem(last=False)
-        return right
+            del self._running[key]
+            running.callback(right)
+
+    def _remember(self, key: bytes) -> None:
+        self._right[key] = self.clock() + LIFETIME
+        self._right.move_to_end(key)
+        if len(self._right) > REMEMBERED:
+            self._right.popitem(last=False)
 
 
 def _stamp(hashed: str) -> str:

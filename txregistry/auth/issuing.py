@@ -87,7 +87,8 @@ class TokenService:
         granted = tuple(self._granted(identity, scopes[:SCOPES]))
         token = self._sign(identity, ACCESS, self.lifetime, granted)
         refresh = ""
-        if offline and not identity.anonymous:
+        # Without a stamp nothing would ever tell that the account is gone.
+        if offline and identity.stamp:
             refresh = self._sign(identity, REFRESH, self.offline_lifetime, ())
         return Issued(token, self.lifetime, int(self.clock()), granted, refresh)
 

@@ -40,6 +40,7 @@ class Watched(Generic[T]):
     world: IWorld
     value: T = field(init=False)
     _seen: tuple[int, ...] | None = None
+    _told: str = ""
     _looking: LoopingCall | None = None
 
     def load(self) -> None:
@@ -70,25 +71,27 @@ class Watched(Generic[T]):
         """Take over a newer version, if there is one."""
         try:
             found = await self.world.in_thread(self._newer)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            # Nothing says whether it was read, so it is tried again at each look.
+            if str(error) != self._told:
+                self._told = str(error)
+                self._complain(self._told)
+            return
+        except ValueError as error:
             self._complain(str(error))
         else:
             if found is not None:
                 self.value = found
+        self._told = ""
 
     def _newer(self) -> T | None:
         """The value of a newer version, None if it is the one that is known; in a thread."""
-        try:
-            seen = self._mark()
-        except OSError:
-            known, self._seen = self._seen, None
-            if known is None:
-                return None
-            raise
+        seen = self._mark()
         if seen == self._seen:
             return None
+        data = self.path.read_bytes()
         self._seen = seen
-        return self.parse(self.path.read_bytes())
+        return self.parse(data)
 
     def _mark(self) -> tuple[int, ...]:
         found = os.stat(self.path)

@@ -373,6 +373,24 @@ def _expired_between(issuer: Issuer) -> tuple[Any, list[Any]]:
     return _only_leaf(Certified("below", between, constraints=False), between)
 
 
+def _wrong_usage(issuer: Issuer) -> tuple[Any, list[Any]]:
+    names = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    others = dict.fromkeys((*names, "key_cert_sign", "crl_sign", "encipher_only"), False)
+    usage = x509.KeyUsage(digital_signature=True, decipher_only=False, **others)
+    between = Certified("between", issuer.root, usage=usage)
+    return _only_leaf(Certified("below", between, constraints=False), between)
+
+
+def _beside(issuer: Issuer) -> str:
+    leaf = issuer.leaf()
+    return token(leaf.key, "ES256", x5c=[leaf.x5c], jwk=jwk(issuer.stranger))
+
+
+def _hashed(issuer: Issuer, algorithm: str) -> str:
+    start = f"{written({'alg': algorithm, 'kid': 'HS256'})}.{written(claims())}"
+    return f"{start}.{b64(signature(issuer.keys['HS256'], 'HS256', start.encode()))}"
+
+
 def _someone_elses_chain(issuer: Issuer) -> tuple[Any, list[Any]]:
     return issuer.stranger, [issuer.leaf()]
 
@@ -421,6 +439,7 @@ FORGED: dict[str, Forge] = {
     "Ed25519 with the name of a secret": lambda issuer: issuer.token(
         algorithm="EdDSA", kid="HS256"
     ),
+    "ES said, a secret used": lambda issuer: _hashed(issuer, "ES256"),
     "PS said, RS signed": lambda issuer: issuer.raw(
         '{"alg":"PS256","kid":"RS256"}', json.dumps(claims()), "RS256"
     ),
@@ -444,6 +463,7 @@ FORGED: dict[str, Forge] = {
     "embedded key beside someone else's chain": _stranger(
         jwk=lambda issuer: jwk(issuer.stranger), x5c=lambda issuer: [issuer.leaf().x5c]
     ),
+    "certified, with someone else's key embedded": _beside,
     "embedded key of null": _headed(jwk=None),
     "trusted key embedded, stranger signed": _stranger(
         jwk=lambda issuer: jwk(issuer.keys["ES256"])
@@ -475,6 +495,7 @@ FORGED: dict[str, Forge] = {
     "expired intermediate": _chain(_expired_between),
     "leaf as authority": _chain(_leaf_as_authority),
     "certificate that says nothing as authority": _chain(_unmarked_as_authority),
+    "authority for something else": _chain(_wrong_usage),
     "someone else's chain": _chain(_someone_elses_chain),
     "long chain": _chain(_long_chain),
     "empty chain": _chain(lambda issuer: (issuer.keys["ES256"], [])),
@@ -511,6 +532,7 @@ FORGED: dict[str, Forge] = {
     "end of a hundred digits": _with_text(exp="9" * 100),
     "not yet": _said(nbf=NOW + 61),
     "beginning of text": _said(nbf="0"),
+    "beginning of true": _said(nbf=True),
     "beginning of null": _said(nbf=None),
     "issued at a text": _said(iat="now"),
     "subject of a number": _said(sub=0),

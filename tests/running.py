@@ -166,7 +166,7 @@ class Running:
             if self.process.poll() is not None:
                 raise AssertionError(f"the registry ended:\n{self.log()}")
             try:
-                if self.get("/v2/")[0] == 200:
+                if self.get("/v2/")[0] in (200, 401):
                     return
             except OSError:
                 pass

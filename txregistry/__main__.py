@@ -9,13 +9,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import BAD, GOOD, archives, check, reindex
-from .interfaces import IStorageMaker
+from .commands import BAD, GOOD, access, archives, check, passwd, reindex, tokens
+from .interfaces import IAuthenticatorMaker, IStorageMaker
 from .plugins import discover
 from .tap import load_or_complain
 
@@ -40,9 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.add_argument(
                 "--origins", action="store_true", help="say where each value comes from"
             )
+    access.add_to(commands)
     archives.add_to(commands)
     check.add_to(commands)
+    passwd.add_to(commands)
     reindex.add_to(commands)
+    tokens.add_to(commands)
     listing = commands.add_parser("plugins", help="list what was found, and what could not be")
     listing.set_defaults(run=list_plugins)
     chosen = parser.parse_args(arguments)
@@ -85,13 +87,10 @@ def show_config(chosen: argparse.Namespace) -> int:
 
 def list_plugins(chosen: argparse.Namespace) -> int:
     """List plugins with where they come from."""
-    found = discover(IStorageMaker)
-    rows: list[tuple[Any, ...]] = [
-        ("storage", plugin.name, plugin.summary, plugin.origin)
-        for _, plugin in sorted(found.plugins.items())
-    ]
-    for kind, name, summary, origin in rows:
-        print(f"{kind:8} {name:16} {summary} ({origin})")
+    for kind, interface in (("storage", IStorageMaker), ("auth", IAuthenticatorMaker)):
+        found = discover(interface)
+        for _, plugin in sorted(found.plugins.items()):
+            print(f"{kind:8} {plugin.name:16} {plugin.summary} ({plugin.origin})")
     for failure in found.failures:
         print(f"failed   {failure.origin}: {failure.text}")
     return BAD if found.failures else GOOD

@@ -15,6 +15,7 @@ from attrs import define
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from .admission import Admission, admit_to
 from .config.settings import Settings, Storage
 from .finishing import background
 from .interfaces import (
@@ -49,12 +50,16 @@ _log = Logger()
 
 @define(eq=False)
 class Registry:
-    """The registry behind its door: storage, metadata and the work beside serving."""
+    """The registry behind its door: storage, metadata and the work beside serving.
+
+    ``door`` is that of the operator, ``admission`` has the one for clients.
+    """
 
     settings: Settings
     world: World
     core: Core
     door: IDoor
+    admission: Admission
     adopter: Adopter
     indexer: Indexer
     scrub: Scrub
@@ -74,6 +79,7 @@ class Registry:
             if lifecycle is not None:
                 await lifecycle.start()
             await self.core.metadata.start()
+            await self.admission.start()
             await self.world.in_thread(self.core.tree.locks.open)
             repeated = await self.core.tree.redo()
             unread = await self.adopter.start()
@@ -95,6 +101,7 @@ class Registry:
         await self.scrub.stop()
         await self.core.tree.stop()
         self.core.tree.locks.close()
+        await self.admission.stop()
         await self.core.metadata.stop()
         lifecycle = ILifecycle(self.core.driver, None)
         if lifecycle is not None:
@@ -134,7 +141,7 @@ def database_path(settings: Settings) -> Path | None:
     database = settings.metadata.sqlite.path
     private = getattr(discover(IStorageMaker).makers[storage.driver], "private", False)
     if database is None and not private:
-        database = _state_directory(storage) / "metadata.sqlite3"
+        database = state_directory(storage) / "metadata.sqlite3"
     return database
 
 
@@ -146,7 +153,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     makers = discover(IStorageMaker).makers
     storage = settings.storage
     maker = makers[storage.driver]
-    state = _state_directory(storage)
+    state = state_directory(storage)
     threads = getattr(storage.options, "maxthreads", 16)
     world = World(reactor, state, storage_threads=threads)
     own = type(maker).__module__.startswith(f"{__package__}.")
@@ -189,6 +196,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         world,
         core,
         door,
+        admit_to(door, settings, world),
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
@@ -212,7 +220,7 @@ def _tell_progress(progress: AdoptionProgress) -> None:
     )
 
 
-def _state_directory(storage: Storage) -> Path:
+def state_directory(storage: Storage) -> Path:
     """Where the files of this program lie beside what is stored."""
     if storage.root is not None:
         return storage.root / "txregistry"

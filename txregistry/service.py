@@ -9,7 +9,7 @@ import atexit
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -20,8 +20,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .assembly import Registry, assemble
-from .config.load import Loaded
+from .config.load import ConfigurationMistakes, Loaded
 from .config.settings import Settings
+from .finishing import background
 from .http.access import AccessLog
 from .http.addresses import Addresses
 from .http.admin import AdminApp
@@ -90,7 +91,13 @@ def make_site(
         manifest_size=http.limits.manifestsize,
     )
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
-    app = RegistryApp(registry.door, Addresses(base, http.prefix), rules)
+    app = RegistryApp(
+        registry.admission.door,
+        Addresses(base, http.prefix),
+        rules,
+        registry.admission.gate,
+        registry.admission.tokens,
+    )
     requests = settings.log.accesslog
     return RegistrySite(
         app.resource(),
@@ -125,6 +132,7 @@ class RegistryService(Service):
     registry: Registry
     site: RegistrySite
     tls: CurrentContext | None
+    again: Callable[[], Loaded]
     notices: tuple[str, ...] = ()
     admin: RegistrySite | None = None
     share: Share = field(factory=Share)
@@ -164,6 +172,9 @@ class RegistryService(Service):
 
     async def _start(self) -> None:
         await self.registry.start()
+        if self.share.of > 1:
+            # This process may take the place of one that has read other rules since the start.
+            await self._read_rules()
         for listener in self._listeners:
             listener.start()
             _log.info("serving on {address}", address=listener.address)
@@ -184,11 +195,24 @@ class RegistryService(Service):
         end_with_failure(self.reactor, reason)
 
     def reload(self) -> None:
-        """SIGHUP: read the certificates again."""
+        """SIGHUP: read the certificates and the rules again."""
         self.notifier.reloading()
         if self.tls is not None:
             self.tls.reload()
-        self.notifier.ready()
+        reading = background(self._read_rules(), "reading the rules")
+        reading.addBoth(lambda _: self.notifier.ready())
+
+    async def _read_rules(self) -> None:
+        """Take over the section ``access`` as it is in the configuration now."""
+        try:
+            settings = (await self.registry.world.in_thread(self.again)).settings
+        except ConfigurationMistakes as error:
+            for mistake in error.mistakes:
+                _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
+            return
+        self.registry.admission.change_rules(settings.access)
+        if self.site.replay is not None:
+            self.site.replay.forget()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running transfers end, close everything."""
@@ -268,6 +292,7 @@ def make_service(
         registry,
         site,
         tls,
+        loaded.again,
         loaded.notices,
         admin,
         share,

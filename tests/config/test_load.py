@@ -148,7 +148,6 @@ validation: {manifests: {urls: {allow: ["("]}}}
 @pytest.mark.parametrize(
     "section",
     [
-        "auth: {htpasswd: {realm: x, path: y}}",
         "notifications: {endpoints: []}",
         "proxy: {remoteurl: https://registry.example}",
         "middleware: {}",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from txregistry.auth.htpasswd_maker import HtpasswdMaker
 from txregistry.config.load import load
 from txregistry.config.reference import outputs
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
@@ -32,7 +33,9 @@ def test_the_sample_works_with_everything_uncommented(tmp_path: Path) -> None:
     path = tmp_path / "all.yml"
     path.write_text(text)
     makers = {maker.name: maker for maker in (FilesystemMaker(), MemoryMaker())}
-    settings = load(path, {}, makers).settings  # type: ignore[arg-type]
+    authenticators = {"htpasswd": HtpasswdMaker()}
+    settings = load(path, {}, makers, authenticators).settings  # type: ignore[arg-type]
+    assert [name for name, _ in settings.auth.authenticators] == ["htpasswd"]
     assert settings.http.host == "https://registry.example"
 
 

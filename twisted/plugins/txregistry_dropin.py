@@ -2,6 +2,10 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.auth.cred_maker import CredMaker
+from txregistry.auth.external_maker import TokenMaker
+from txregistry.auth.htpasswd_maker import HtpasswdMaker
+from txregistry.auth.silly_maker import SillyMaker
 from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
 from txregistry.storage.s3_settings import S3Maker
@@ -9,7 +13,11 @@ from txregistry.storage.s3_settings import S3Maker
 twistd_command = ServiceMaker(
     "txregistry", "txregistry.tap", "A Docker/OCI image registry.", "txregistry"
 )
+htpasswd_authenticator = HtpasswdMaker()
+silly_authenticator = SillyMaker()
+cred_authenticator = CredMaker()
 filesystem_storage = FilesystemMaker()
 inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()
 s3_storage = S3Maker()
+token_authenticator = TokenMaker()

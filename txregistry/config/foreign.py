@@ -9,8 +9,6 @@ from __future__ import annotations
 _LATER = "is not supported by this version; remove it, "
 
 UNSUPPORTED = {
-    "auth": _LATER + "and keep the registry on a private address or behind a proxy that "
-    "authenticates, since everybody who reaches it may push",
     "notifications": _LATER + "and poll the tags or the catalog instead",
     "reporting": _LATER + "and read the log",
     "middleware": _LATER + "since nothing would be called",

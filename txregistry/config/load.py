@@ -7,14 +7,16 @@ May import the interfaces and other modules of this room.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from attrs import define, evolve, field, frozen, has
 
-from ..interfaces import IStorageMaker
+from ..auth.settings import Auth
+from ..interfaces import IAuthenticatorMaker, IMaker, IStorageMaker
 from ..model.options import Secret, Workers
 from .nodes import Mistake, Node, Reading
 from .settings import Settings, Storage
@@ -46,18 +48,25 @@ class Loaded:
     origins: Mapping[str, str]
     notices: tuple[str, ...]
     source: str
+    again: Callable[[], Loaded]
+    """Loads it once more, with what has changed since; blocking."""
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], makers: Mapping[str, IStorageMaker]
+    path: Path | None,
+    environ: Mapping[str, str],
+    makers: Mapping[str, IStorageMaker],
+    authenticators: Mapping[str, IAuthenticatorMaker] | None = None,
 ) -> Loaded:
     """Load the configuration.
 
     :param path: the file; None for the one that the environment names, else the packaged sample.
     :param environ: the environment.
     :param makers: the storage makers that are installed, by name.
+    :param authenticators: the makers of authenticators that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
+    again = partial(load, path, dict(environ), makers, authenticators)
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
     reading = Reading()
@@ -77,13 +86,15 @@ def load(
     root = root or Node({}, source)
     if path is None and environ.get("STATE_DIRECTORY"):
         root = _service_root(root, environ["STATE_DIRECTORY"])
-    loading = _Loading(makers, Structuring(base), reading)
+    loading = _Loading(makers, authenticators or {}, Structuring(base), reading)
     root = loading.overlay(root, environ)
     settings = loading.settings(root)
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
     if mistakes or settings is None:
         raise ConfigurationMistakes(mistakes)
-    return Loaded(settings, loading.structuring.origins, tuple(loading.structuring.notices), source)
+    return Loaded(
+        settings, loading.structuring.origins, tuple(loading.structuring.notices), source, again
+    )
 
 
 def sample() -> str:
@@ -103,9 +114,11 @@ def _service_root(root: Node, directory: str) -> Node:
 @define
 class _Loading:
     makers: Mapping[str, IStorageMaker]
+    authenticators: Mapping[str, IAuthenticatorMaker]
     structuring: Structuring
     reading: Reading
     _storage_options: dict[str, Any] = field(factory=lambda: options_of(Storage))
+    _auth_options: dict[str, Any] = field(factory=lambda: options_of(Auth))
 
     # --- the file ----------------------------------------------------------------------------
 
@@ -118,14 +131,16 @@ class _Loading:
             origin = version.origin if version is not None else root.origin
             build.mistakes.append(Mistake(origin, "version", f"has to be {VERSION}"))
         storage = self._storage(content.pop("storage", None))
+        auth = self._auth(content.pop("auth", None))
         level = content.get("log")
         settings: Settings | None = build.section(
-            Settings, evolve(root, value=content), "", storage=storage
+            Settings, evolve(root, value=content), "", storage=storage, auth=auth
         )
         if settings is not None and settings.log.formatter == "logstash":
             origin = level.origin if level is not None else root.origin
             build.notices.append(f"{origin}: log.formatter: logstash is written as json")
         self._check_tls(settings)
+        self._check_access(settings)
         if settings is None:
             return None
         driver = settings.storage.driver
@@ -159,6 +174,41 @@ class _Loading:
             Storage, Node(common, origin), "storage", driver=driver, options=options
         )
         return section
+
+    def _auth(self, node: Node | None) -> Auth | None:
+        """The section ``auth``: authenticators in their order, and options."""
+        build = self.structuring
+        content = build.mapping(node, "auth")
+        known = {*self._auth_options, *self.authenticators}
+        common: dict[str, Node] = {}
+        chosen: list[tuple[str, Any]] = []
+        for name, value in content.items():
+            if name in self._auth_options:
+                common[name] = value
+            elif name in self.authenticators:
+                settings = self.authenticators[name].settings
+                chosen.append((name, build.section(settings, value, f"auth.{name}")))
+            else:
+                build.unknown(name, value, "auth", dict.fromkeys(known))
+        if content and not chosen and node is not None:
+            text = f"names no authenticator; there are {', '.join(sorted(self.authenticators))}"
+            build.mistakes.append(Mistake(node.origin, "auth", text))
+        origin = node.origin if node is not None else "default"
+        section: Auth | None = build.section(
+            Auth, Node(common, origin), "auth", authenticators=tuple(chosen)
+        )
+        return section
+
+    def _check_access(self, settings: Settings | None) -> None:
+        if settings is None or settings.auth.authenticators or not settings.access.rules:
+            return
+        self.structuring.mistakes.append(
+            Mistake(
+                self.structuring.origins["access.rules"],
+                "access.rules",
+                "need an authenticator (the section auth), or nobody can have a name",
+            )
+        )
 
     def _check_tls(self, settings: Settings | None) -> None:
         if settings is None:
@@ -251,10 +301,8 @@ class _Loading:
         sections: dict[str, Any] = dict(get_type_hints(settings))
         known = {name: sections[name] for name in options_of(settings)}
         if settings is Settings:
-            known["storage"] = Storage
             known["version"] = str
-        if settings is Storage:
-            known.update({name: maker.settings for name, maker in self.makers.items()})
+        known.update(self._below(settings))
         for count in range(1, len(words) + 1):
             for joint in ("", "_", "-"):
                 name = joint.join(words[:count])
@@ -272,6 +320,17 @@ class _Loading:
                     return [name, "_".join(rest)]
         return None
 
+    def _below(self, settings: type) -> dict[str, type]:
+        """Sections that plugins describe, and those they are in."""
+        if settings is Settings:
+            return {"storage": Storage, "auth": Auth}
+        makers: Mapping[str, IMaker] = {}
+        if settings is Storage:
+            makers = self.makers
+        elif settings is Auth:
+            makers = self.authenticators
+        return {name: maker.settings for name, maker in makers.items()}
+
     def _similar(self, name: str) -> str:
         close = difflib.get_close_matches(name, self._variables(Settings, ENVIRONMENT[:-1]), 1)
         return f"; did you mean {close[0]}?" if close else ""
@@ -280,10 +339,7 @@ class _Loading:
         found: list[str] = []
         hints = get_type_hints(settings)
         known = {name: hints[name] for name in options_of(settings)}
-        if settings is Settings:
-            known["storage"] = Storage
-        if settings is Storage:
-            known.update({name: maker.settings for name, maker in self.makers.items()})
+        known.update(self._below(settings))
         for name, hint in known.items():
             variable, inner = f"{prefix}_{name.upper()}", _optional(hint)
             found.append(variable)

@@ -6,14 +6,20 @@ May import other modules of this room and the built-in makers.
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, has
 
+from ..auth.external_maker import TokenMaker
+from ..auth.htpasswd_maker import HtpasswdMaker
+from ..auth.settings import Auth
+from ..auth.silly_maker import SillyMaker
+from ..interfaces import IMaker
 from ..model.options import METADATA_KEY, Duration, Size, Workers
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
@@ -22,6 +28,8 @@ from .settings import Settings, Storage
 from .structuring import _optional, default_of, options_of
 
 MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
+
+AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), SillyMaker())
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be
@@ -37,6 +45,12 @@ storage:
   delete:
     # Allow clients to delete tags, manifests and blobs.
     enabled: true
+"""
+
+AUTH_HEAD = """\
+# Who may come in. Without this section everybody who reaches the registry may.
+# auth:
+#   # A file of names and hashed passwords, as "htpasswd -B -c htpasswd alice" makes it.
 """
 
 REFERENCE_HEAD = """\
@@ -64,6 +78,9 @@ def sample_file() -> str:
     """The sample: a working configuration, with everything else commented out."""
     lines = [SAMPLE_HEAD.rstrip()]
     lines += [f"  # {line}".rstrip() for line in _sample(Storage, 0) if line]
+    lines += ["", *AUTH_HEAD.splitlines()]
+    lines += [f"# {line}".rstrip() for line in _sample_of(HtpasswdMaker(), 1)]
+    lines += [f"# {line}".rstrip() for line in _sample(Auth, 1)]
     for name, attribute in options_of(Settings).items():
         lines.append("")
         lines += [
@@ -76,6 +93,11 @@ def sample_file() -> str:
         lines.append(f"# {name}:")
         lines += [f"# {line}".rstrip() for line in _sample(inner, 1) if line]
     return "\n".join(lines) + "\n"
+
+
+def _sample_of(maker: IMaker, depth: int) -> Iterator[str]:
+    yield f"{'  ' * depth}{maker.name}:"
+    yield from _sample(maker.settings, depth + 1)
 
 
 def _sample(settings: type, depth: int) -> Iterator[str]:
@@ -108,6 +130,12 @@ def reference_page() -> str:
             if has(_optional(hint)):
                 parts += _sections(_optional(hint), f"{key}.{name}")
     parts += _sections(Storage, "storage")
+    for authenticator in AUTHENTICATORS:
+        key = f"auth.{authenticator.name}"
+        parts.append(_heading(key))
+        parts.append(f"Authentication by {authenticator.summary}.\n")
+        parts += _reference(authenticator.settings, key)
+    parts += _sections(Auth, "auth")
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])
         if has(inner):
@@ -127,6 +155,8 @@ def _sections(settings: type, key: str) -> Iterator[str]:
         inner = _optional(hints[name])
         if has(inner):
             yield from _sections(inner, f"{key}.{name}")
+        elif get_origin(inner) is Sequence and has(get_args(inner)[0]):
+            yield from _sections(get_args(inner)[0], f"{key}.{name}[]")
 
 
 def _reference(settings: type, key: str) -> Iterator[str]:
@@ -172,7 +202,20 @@ def written_value(value: Any, kind: Any = None) -> str:
         return "{}"
     if isinstance(value, Sequence) and not isinstance(value, str) and not value:
         return "[]"
+    if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
+        return json.dumps(_plain(value))
     return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON, and so YAML, can write."""
+    if has(type(value)):
+        return {name: _plain(getattr(value, name)) for name in options_of(type(value))}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
 def _duration(seconds: float) -> str:

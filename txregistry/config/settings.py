@@ -1,7 +1,7 @@
 """The configuration as frozen values: every section and option that exists, with its meaning.
 
 The shape is that of CNCF distribution's file, with our own sections beside it.
-May import the model's options and attrs.
+May import the model's options, attrs and the settings of other rooms.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 from attrs import Attribute, frozen, validators
 
+from ..auth.access_settings import Access
+from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
 
 CLIENT_AUTH = (
@@ -401,6 +403,7 @@ class Settings:
     """The whole configuration."""
 
     storage: Storage
+    auth: Auth
     workers: Workers = option(
         "Processes that serve: a number, or auto for one on each core. With more than one a "
         "small process supervises them and replaces those that die.",
@@ -409,6 +412,7 @@ class Settings:
     log: Log = option("What is logged, and how.", factory=Log)
     metadata: Metadata = option("Where tags and links are kept.", factory=Metadata)
     http: Http = option("The listener of the API.", factory=Http)
+    access: Access = option("Who may do what.", factory=Access)
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)

@@ -31,6 +31,12 @@ def shown(loaded: Loaded, origins: bool) -> str:
     lines.append(f"  {storage.driver}:")
     lines += _lines(storage.options, f"storage.{storage.driver}", 2, marks)
     lines += _lines(storage, "storage", 1, marks)
+    if settings.auth.authenticators:
+        lines.append("auth:")
+        for name, options in settings.auth.authenticators:
+            lines.append(f"  {name}:")
+            lines += _lines(options, f"auth.{name}", 2, marks)
+        lines += _lines(settings.auth, "auth", 1, marks)
     lines += _lines(settings, "", 0, marks)
     return "\n".join(lines) + "\n"
 

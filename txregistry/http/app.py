@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from attrs import evolve
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
@@ -15,18 +16,22 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..finishing import shield
-from ..interfaces import IDoor, IRegistry
+from ..interfaces import IDoor, IGate, IRegistry, ITokenService
 from ..log import request_id
+from ..model.access import ANONYMOUS
+from ..model.errors import Unauthorized
 from . import routes
 from .addresses import Addresses
 from .answers import Answer, Reuse
 from .blobs import BlobHandlers
+from .credentials import Challenges, read_credentials
 from .lists import ListHandlers
 from .manifests import ManifestHandlers
 from .problems import answer_to
 from .request import RegistryRequest
 from .rules import Rules
 from .sending import send
+from .tokens import TokenHandlers
 from .uploads import UploadHandlers
 
 Endpoint = Callable[..., Awaitable[Answer]]
@@ -40,10 +45,22 @@ class RegistryApp:
     :param door: admits requests to the registry.
     :param addresses: where answers say that things are.
     :param rules: sizes and page limits.
+    :param gate: finds out who asks; None lets in everybody.
+    :param tokens: gives out tokens, where this registry does.
     """
 
-    def __init__(self, door: IDoor, addresses: Addresses, rules: Rules) -> None:
+    def __init__(
+        self,
+        door: IDoor,
+        addresses: Addresses,
+        rules: Rules,
+        gate: IGate | None = None,
+        tokens: ITokenService | None = None,
+    ) -> None:
         self._door = door
+        self._gate = gate
+        if gate is not None:
+            self._challenges = Challenges(gate.challenge(), addresses.base, addresses.prefix)
         self.klein = Klein()
         self.klein.url_map.strict_slashes = False
         self.klein.url_map.merge_slashes = False
@@ -71,7 +88,13 @@ class RegistryApp:
                 "DELETE": uploads.cancel,
             },
         }
-        for route in routes.ROUTES:
+        served = list(routes.ROUTES)
+        if gate is not None and tokens is not None:
+            issuing = TokenHandlers(gate, tokens)
+            table[routes.TOKEN] = {"GET": issuing.get, "POST": issuing.post}
+            table[routes.TOKEN_KEYS] = {"GET": issuing.keys}
+            served += routes.TOKEN_ROUTES
+        for route in served:
             for method in route.methods:
                 self._add(route, method, table[route][method], addresses.prefix)
         self.klein.handle_errors(Exception)(cast(Any, self._unrouted))
@@ -105,8 +128,14 @@ class RegistryApp:
         token = request_id.set(request.identifier)
         try:
             try:
-                registry = await self._door.admit(request.origin())
+                if self._gate is not None:
+                    credentials = read_credentials(request.header("Authorization"))
+                    host = request.client_host()
+                    request.identity = await self._gate.identify(credentials, host)
+                registry = await self._door.admit(request.origin(), request.identity)
                 answer: Answer | None = await endpoint(registry, request, **parts)
+            except Unauthorized as error:
+                answer = self._unauthorized(request, error)
             except Exception as error:
                 answer = answer_to(error)
             if answer is None:
@@ -115,6 +144,13 @@ class RegistryApp:
                 await send(request, answer)
         finally:
             request_id.reset(token)
+
+    def _unauthorized(self, request: RegistryRequest, error: Unauthorized) -> Answer | None:
+        """401 with the challenge, which is needed to try again."""
+        answer = answer_to(error)
+        assert answer is not None
+        challenge = ("WWW-Authenticate", self._challenges.field(request, error))
+        return evolve(answer, fields=(*answer.fields, challenge))
 
     def _unrouted(self, request: RegistryRequest, failure: Failure) -> Deferred[None]:
         """No route, a method it does not take, or a failure while sending."""
@@ -134,5 +170,11 @@ class RegistryApp:
         return Answer(200, [("Cache-Control", "no-cache")])
 
     async def _base(self, registry: IRegistry, request: RegistryRequest) -> Answer:
-        """Distribution-spec 1.1, "Determining Support"."""
+        """Distribution-spec 1.1, "Determining Support".
+
+        Clients look here how to authenticate, so whoever brings nothing is told, even where some
+        things are for everybody.
+        """
+        if self._gate is not None and request.identity is ANONYMOUS:
+            raise Unauthorized("authentication is required")
         return Answer(200, [("Content-Type", "application/json")], b"{}", reuse=Reuse(None))

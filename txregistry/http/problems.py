@@ -41,6 +41,8 @@ STATUS: dict[type[RegistryError], int] = {
     errors.Unsupported: 405,
     errors.MediaTypeUnsupported: 415,
     errors.PreconditionFailed: 412,
+    errors.Unauthorized: 401,
+    errors.Denied: 403,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
     errors.InsufficientStorage: 507,

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ..interfaces import StorageError, Touched
 from ..log import Access
@@ -91,9 +91,13 @@ class Recipe:
 
 @frozen
 class Visitor:
-    """Who asks, by header lines that were read before."""
+    """Who asks, by header lines that were read before.
+
+    ``until`` is when the credentials have to be looked at again, in seconds since the epoch.
+    """
 
     asker: bytes
+    until: float
     user_agent: str
     host: str
 
@@ -144,6 +148,10 @@ class Replay:
         visitor = self._visitors.get(block)
         if visitor is None:
             return False
+        began = time.time()
+        if visitor.until <= began:
+            del self._visitors[block]
+            return False
         key = (visitor.asker, line)
         kept = self._kept.get(key)
         if kept is None:
@@ -155,7 +163,6 @@ class Replay:
         self._kept.move_to_end(key)
         if kept.path is not None:
             return self._give_file(connection, key, kept, visitor)
-        began = time.time()
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
         _note(connection, kept, visitor, identifier, began, 200, kept.length)
@@ -247,13 +254,16 @@ class Replay:
             self._drop(next(iter(self._kept)))
 
     def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
+        identity = request.identity
+        lines = [request.requestHeaders.getRawHeaders(name, []) for name in ASKER]
+        asker = repr((evolve(identity, until=0.0), lines)).encode()
         visitor = self._visitors.get(recipe.block)
-        if visitor is None:
+        if visitor is None or visitor.asker != asker or visitor.until < identity.until:
             if len(self._visitors) >= VISITORS:
                 self._visitors.clear()
-            lines = [request.requestHeaders.getRawHeaders(name, []) for name in ASKER]
             visitor = Visitor(
-                repr(lines).encode(),
+                asker,
+                identity.until,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
             )

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from ..interfaces import IReader
+from ..model.access import ANONYMOUS, Identity
 from ..model.errors import MediaTypeUnsupported, RegistryError
 from ..model.events import Origin
 from .bodies import RequestBody
@@ -31,6 +32,7 @@ class RegistryRequest(Request):
     ``body`` is the reader of the body, ``query`` the decoded parameters, ``identifier`` names the
     request in the log and in the answer, ``started`` is the reactor's time of its begin.
     ``recipe`` is what a kept answer is found by, None if the answer may not be kept.
+    ``identity`` is who asks.
     """
 
     defaultContentType = None
@@ -49,6 +51,7 @@ class RegistryRequest(Request):
         self.route = ""
         self.length: int | None = 0
         self.recipe: Recipe | None = None
+        self.identity: Identity = ANONYMOUS
 
     def begin(self, head: Head, body: RequestBody) -> None:
         """Take the head and start to handle the request.
@@ -99,7 +102,12 @@ class RegistryRequest(Request):
             host=self.header("Host") or "",
             method=self.method.decode("ascii"),
             user_agent=self.header("User-Agent") or "",
+            actor=self.identity.name,
         )
+
+    def client_host(self) -> str:
+        """The client's address without its port."""
+        return getattr(self.connection.getPeer(), "host", None) or "local"
 
     def getRequestHostname(self) -> bytes:
         """A constant: no answer depends on the host that a client names."""

@@ -32,5 +32,11 @@ UPLOAD = Route(
 )
 REFERRERS = Route("referrers", "/v2/<path:name>/referrers/<digest>", ("GET",))
 
+TOKEN = Route("token", "/auth/token", ("GET", "POST"))
+TOKEN_KEYS = Route("token_keys", "/auth/jwks", ("GET",))
+
 ROUTES = (ALIVE, BASE, CATALOG, TAGS, MANIFEST, BLOB, UPLOADS, UPLOAD, REFERRERS)
 """``GET`` includes ``HEAD``."""
+
+TOKEN_ROUTES = (TOKEN, TOKEN_KEYS)
+"""Where this registry issues tokens."""

@@ -101,6 +101,17 @@ class Conflict(Exception):
         self.missing = tuple(missing)
 
 
+class TagFixed(Exception):
+    """A tag that must not move points elsewhere; nothing was changed.
+
+    :param tag: it.
+    """
+
+    def __init__(self, tag: str) -> None:
+        super().__init__(tag)
+        self.tag = tag
+
+
 class IMetadata(Interface):
     """The transactional truth: who holds what, under which names.
 
@@ -176,10 +187,13 @@ class IMetadata(Interface):
         required: Sequence[Digest],
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        fixed: Sequence[Tag] = (),
     ) -> Awaitable[Sequence[PendingChange]]:
         """Let a repository hold a manifest, and point tags at it.
 
         :param required: digests that the repository must hold as blob or manifest.
+        :param fixed: those of the tags that must not point at another manifest already.
+        :raises TagFixed: one of them does.
         :raises Conflict: some of them are missing.
         """
 

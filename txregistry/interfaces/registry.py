@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 from zope.interface import Interface
 
+from ..model.access import ANONYMOUS, Identity
 from ..model.descriptors import Descriptor
 from ..model.digests import Digest
 from ..model.events import Origin
@@ -181,11 +182,14 @@ class IRegistry(Interface):
         tags: Sequence[Tag],
         media_type: str,
         body: bytes,
+        fixed: Sequence[Tag] = (),
     ) -> Awaitable[StoredManifest]:
         """Store a manifest byte for byte, and point tags at it.
 
         :param digest: the digest that the client names, or None for the canonical one.
         :param media_type: the Content-Type without parameters, or empty.
+        :param fixed: those of the tags that may be made, but not moved.
+        :raises Denied: one of them points at another manifest.
         :raises ManifestInvalid: it breaks a rule of the specification.
         :raises ManifestBlobUnknown: content that it refers to is missing.
         :raises DigestInvalid: the body has another digest.
@@ -197,8 +201,15 @@ class IRegistry(Interface):
         :raises BlobUnknown: the repository does not hold it.
         """
 
-    def delete_manifest(repository: RepositoryName, digest: Digest) -> Awaitable[None]:
+    def delete_manifest(
+        repository: RepositoryName,
+        digest: Digest,
+        fixed: Callable[[Tag], bool] | None = None,
+    ) -> Awaitable[None]:
         """Take a manifest and its tags out of a repository.
+
+        :param fixed: tells which tags must not go.
+        :raises Denied: it has such a tag.
 
         :raises ManifestUnknown: the repository does not hold it.
         """
@@ -213,5 +224,5 @@ class IRegistry(Interface):
 class IDoor(Interface):
     """Lets requests into the registry: the HTTP room holds one and sees nothing behind it."""
 
-    def admit(origin: Origin) -> Awaitable[IRegistry]:
+    def admit(origin: Origin, identity: Identity = ANONYMOUS) -> Awaitable[IRegistry]:
         """The registry as this request may see it."""

@@ -16,6 +16,7 @@ from ..interfaces import (
     Conflict,
     ManifestRecord,
     PendingChange,
+    TagFixed,
     TreeChange,
     UploadRecord,
 )
@@ -107,8 +108,11 @@ def put_manifest(
     manifest: ManifestRecord,
     tags: Sequence[Tag],
     required: Sequence[Digest],
+    fixed: Sequence[Tag],
 ) -> None:
     """Let a repository hold a manifest, and point tags at it.
+
+    :raises TagFixed: one of the tags that must not move points elsewhere.
 
     :raises Conflict: content that is required is missing.
     """
@@ -116,6 +120,12 @@ def put_manifest(
     missing = absent(connection, repository, (), required)
     if missing:
         raise Conflict(missing)
+    for tag in fixed:
+        held = connection.execute(
+            "SELECT digest FROM tag WHERE repository = ? AND name = ?", (number, tag)
+        ).fetchone()
+        if held is not None and held[0] != manifest.digest:
+            raise TagFixed(tag)
     connection.execute(
         "INSERT INTO manifest (repository, digest, media_type, size, subject, artifact_type,"
         " annotations, pushed) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

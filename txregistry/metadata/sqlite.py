@@ -306,9 +306,10 @@ class SqliteMetadata:
         required: Sequence[Digest],
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        fixed: Sequence[Tag] = (),
     ) -> Sequence[PendingChange]:
         return await self._change(
-            lambda c, now: change.put_manifest(c, now, repository, record, tags, required),
+            lambda c, now: change.put_manifest(c, now, repository, record, tags, required, fixed),
             changes,
             events,
         )

@@ -1,13 +1,16 @@
 """Domain errors: what can be wrong with a request, named by the codes of the OCI specification.
 
 No HTTP status appears here; the HTTP room owns the only table from code to status.
-May import the standard library only.
+May import the standard library and the values of access.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
+
+from .access import Scope, order
 
 
 class ErrorCode(StrEnum):
@@ -197,6 +200,32 @@ class PreconditionFailed(RegistryError):
     """The object is not the one that the request is about (RFC 9110 section 13)."""
 
     code = ErrorCode.UNSUPPORTED
+
+
+class Unauthorized(RegistryError):
+    """Credentials are missing, are wrong, or are a token that grants too little.
+
+    :param scopes: what a token would have to grant.
+    :param problem: ``invalid_token`` or ``insufficient_scope`` of RFC 6750, or empty.
+    """
+
+    code = ErrorCode.UNAUTHORIZED
+
+    def __init__(self, message: str, scopes: Sequence[Scope] = (), problem: str = "") -> None:
+        detail = [
+            {"Type": scope.type, "Class": "", "Name": scope.name, "Action": action}
+            for scope in scopes
+            for action in order(scope.actions)
+        ]
+        super().__init__(message, detail or None)
+        self.scopes = tuple(scopes)
+        self.problem = problem
+
+
+class Denied(RegistryError):
+    """Who asks is known, and may not do this."""
+
+    code = ErrorCode.DENIED
 
 
 class TooManyRequests(RegistryError):

@@ -6,7 +6,7 @@ May import the model, the interfaces and other modules of this room.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
@@ -20,10 +20,12 @@ from ..interfaces import (
     ManifestRecord,
     ObjectMissing,
     StoredManifest,
+    TagFixed,
     TreeChange,
 )
 from ..model.digests import CANONICAL, Digest
 from ..model.errors import (
+    Denied,
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
@@ -109,6 +111,7 @@ class Manifests:
         tags: Sequence[Tag],
         media_type: str,
         body: bytes,
+        fixed: Sequence[Tag],
         origin: Origin,
     ) -> StoredManifest:
         """Check and store a manifest; see ``IRegistry.put_manifest``."""
@@ -136,22 +139,39 @@ class Manifests:
         events = [event] if not tags else [_tagged(event, tag) for tag in tags]
         try:
             pending = await self.metadata.put_manifest(
-                repository, record, tags, required, changes, events
+                repository, record, tags, required, changes, events, fixed
             )
         except Conflict as conflict:
             raise ManifestBlobUnknown(conflict.missing) from None
+        except TagFixed as error:
+            raise Denied(
+                f"the tag {error.tag} is there already, and may not be moved; push another tag",
+                {"tag": error.tag},
+            ) from None
         await self.tree.apply(pending)
         return StoredManifest(record.descriptor, record.subject, tags)
 
-    async def delete(self, repository: RepositoryName, digest: Digest, origin: Origin) -> None:
-        """Take a manifest and its tags out of a repository.
+    async def delete(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        fixed: Callable[[Tag], bool] | None,
+        origin: Origin,
+    ) -> None:
+        """Take a manifest and its tags out of a repository; see ``IRegistry.delete_manifest``.
 
+        :raises Denied: it has a tag that must not go.
         :raises ManifestUnknown: the repository does not hold it.
         """
         for _ in range(ATTEMPTS):
             if await self.metadata.manifest(repository, digest) is None:
                 break
             tags = await self.metadata.tags_of(repository, digest)
+            kept = [tag for tag in tags if fixed is not None and fixed(tag)]
+            if kept:
+                raise Denied(
+                    "the manifest has tags that may not be deleted", {"tags": list(kept[:100])}
+                )
             changes = []
             for tag in tags:
                 changes += await self._untagging(repository, tag)

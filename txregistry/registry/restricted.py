@@ -11,6 +11,7 @@ from attrs import frozen
 from zope.interface import directlyProvides, implementer
 
 from ..interfaces import IDoor, IRegistry
+from ..model.access import ANONYMOUS, Identity
 from ..model.errors import Unsupported
 from ..model.events import Origin
 
@@ -53,7 +54,7 @@ class RestrictedDoor:
     refused: frozenset[str]
     reason: str
 
-    async def admit(self, origin: Origin) -> IRegistry:
+    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
-        registry = await self.inner.admit(origin)
+        registry = await self.inner.admit(origin, identity)
         return RestrictedRegistry(registry, self.refused, self.reason)  # type: ignore[return-value]

@@ -13,6 +13,7 @@ from attrs import frozen
 from zope.interface import directlyProvides, implementer
 
 from ..interfaces import Blob, IDoor, IMetadata, IRegistry, Manifest, StoredManifest
+from ..model.access import ANONYMOUS, Identity
 from ..model.descriptors import Descriptor
 from ..model.digests import ALGORITHMS, Digest
 from ..model.errors import ManifestBlobUnknown
@@ -33,9 +34,9 @@ class SeeingDoor:
     metadata: IMetadata
     adopter: Adopter
 
-    async def admit(self, origin: Origin) -> IRegistry:
+    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
-        registry = await self.inner.admit(origin)
+        registry = await self.inner.admit(origin, identity)
         if self.adopter.over():
             return registry
         return SeeingRegistry(registry, self.metadata, self.adopter)  # type: ignore[return-value]
@@ -91,15 +92,19 @@ class SeeingRegistry:
         tags: Sequence[Tag],
         media_type: str,
         body: bytes,
+        fixed: Sequence[Tag] = (),
     ) -> StoredManifest:
+        for tag in fixed:
+            await self._manifest(repository, tag)
+        put = self._inner.put_manifest
         try:
-            return await self._inner.put_manifest(repository, digest, tags, media_type, body)
+            return await put(repository, digest, tags, media_type, body, fixed)
         except ManifestBlobUnknown as error:
             for text in error.digests:
                 if text.partition(":")[0] in ALGORITHMS:
                     await self._blob(repository, Digest(text))
                     await self._manifest(repository, Digest(text))
-        return await self._inner.put_manifest(repository, digest, tags, media_type, body)
+        return await put(repository, digest, tags, media_type, body, fixed)
 
     async def tags(self, repository: RepositoryName, page: Page) -> Listing[Tag]:
         await self._repository(repository)
@@ -129,10 +134,15 @@ class SeeingRegistry:
         await self._blob(repository, digest)
         await self._inner.delete_blob(repository, digest)
 
-    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_manifest(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        fixed: Callable[[Tag], bool] | None = None,
+    ) -> None:
         # Its tags go with it, so all of them have to be known.
         await self._repository(repository)
-        await self._inner.delete_manifest(repository, digest)
+        await self._inner.delete_manifest(repository, digest, fixed)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         await self._manifest(repository, tag)

@@ -29,6 +29,7 @@ from ..interfaces import (
     Upload,
     UploadRecord,
 )
+from ..model.access import ANONYMOUS, Identity
 from ..model.descriptors import OCTET_STREAM, Descriptor
 from ..model.digests import Digest
 from ..model.errors import (
@@ -69,7 +70,7 @@ class StoredDoor:
 
     core: Core
 
-    async def admit(self, origin: Origin) -> IRegistry:
+    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
         return StoredRegistry(self.core, origin)
 
@@ -169,14 +170,14 @@ class StoredRegistry:
 
     async def upload(self, repository: RepositoryName, upload: str) -> Upload:
         with storage_errors():
-            record = await self.core.uploads.find(repository, upload)
+            record = await self._session(repository, upload)
             return Upload(upload, repository, await self.core.uploads.size(record))
 
     async def append(
         self, repository: RepositoryName, upload: str, offset: int | None, body: IReader
     ) -> Upload:
         with storage_errors():
-            record = await self.core.uploads.find(repository, upload)
+            record = await self._session(repository, upload)
             held = await self.core.uploads.append(record, offset, body)
             return Upload(upload, repository, held)
 
@@ -190,7 +191,7 @@ class StoredRegistry:
     ) -> Descriptor:
         with storage_errors():
             uploads = self.core.uploads
-            record = await uploads.find(repository, upload)
+            record = await self._session(repository, upload)
             if body is not None:
                 await uploads.append(record, offset, body, layout.content(digest))
             size = await uploads.verify(record, digest)
@@ -215,9 +216,12 @@ class StoredRegistry:
         await removing
         return Descriptor(OCTET_STREAM, digest, size)
 
+    async def _session(self, repository: RepositoryName, upload: str) -> UploadRecord:
+        return await self.core.uploads.find(repository, upload, self.origin.actor)
+
     async def cancel_upload(self, repository: RepositoryName, upload: str) -> None:
         with storage_errors():
-            await self.core.uploads.drop(await self.core.uploads.find(repository, upload))
+            await self.core.uploads.drop(await self._session(repository, upload))
 
     async def mount_blob(
         self, repository: RepositoryName, digest: Digest, source: RepositoryName | None
@@ -262,10 +266,11 @@ class StoredRegistry:
         tags: Sequence[Tag],
         media_type: str,
         body: bytes,
+        fixed: Sequence[Tag] = (),
     ) -> StoredManifest:
         with storage_errors():
             return await self.core.manifests.put(
-                repository, digest, tags, media_type, body, self.origin
+                repository, digest, tags, media_type, body, fixed, self.origin
             )
 
     async def delete_blob(self, repository: RepositoryName, digest: Digest) -> None:
@@ -281,9 +286,14 @@ class StoredRegistry:
                 raise self._blob_unknown(digest) from None
             await self.core.tree.apply(pending)
 
-    async def delete_manifest(self, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_manifest(
+        self,
+        repository: RepositoryName,
+        digest: Digest,
+        fixed: Callable[[Tag], bool] | None = None,
+    ) -> None:
         with storage_errors():
-            await self.core.manifests.delete(repository, digest, self.origin)
+            await self.core.manifests.delete(repository, digest, fixed, self.origin)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         with storage_errors():

@@ -94,13 +94,16 @@ class Uploads:
         self._remember(identifier, Session(hasher=Hasher(algorithm), touched=now))
         return record
 
-    async def find(self, repository: RepositoryName, identifier: str) -> UploadRecord:
+    async def find(
+        self, repository: RepositoryName, identifier: str, actor: str = ""
+    ) -> UploadRecord:
         """The session of a repository.
 
-        :raises UploadUnknown: there is none of that identifier.
+        :param actor: who asks; a session is of use to the one who started it only.
+        :raises UploadUnknown: that one has started none of that identifier.
         """
         record = await self.metadata.upload(repository, identifier)
-        if record is None:
+        if record is None or record.actor != actor:
             raise UploadUnknown(
                 "there is no such upload session in this repository; start a new one",
                 {"id": identifier},

@@ -1,0 +1,34 @@
+"""The policy in force, which may be replaced while the service runs.
+
+May import the interfaces and the model.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+from zope.interface import implementer
+
+from ..interfaces import Decision, IAccessPolicy
+from ..model.access import Identity, Right
+from ..model.names import RepositoryName, Tag
+
+
+@implementer(IAccessPolicy)
+@define(eq=False)
+class CurrentPolicy:
+    """Asks the policy in force."""
+
+    inner: IAccessPolicy
+
+    def decide(self, identity: Identity, right: Right, repository: RepositoryName) -> Decision:
+        """See :class:`~txregistry.interfaces.IAccessPolicy`, as for each of the following."""
+        return self.inner.decide(identity, right, repository)
+
+    def lists_everything(self, identity: Identity) -> bool:
+        return self.inner.lists_everything(identity)
+
+    def grants_anonymous(self) -> bool:
+        return self.inner.grants_anonymous()
+
+    def immutable(self, repository: RepositoryName, tag: Tag) -> bool:
+        return self.inner.immutable(repository, tag)

@@ -1,0 +1,121 @@
+"""Who asks, for what, and what a rule says: identities, rights, scopes.
+
+May import the standard library, attrs and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from attrs import frozen
+
+
+class Right(StrEnum):
+    """What may be done in a repository.
+
+    ``push`` stores content and creates tags, ``overwrite`` points an existing tag elsewhere,
+    ``list`` shows the repository in the catalog and lists its tags, which ``pull`` does as well.
+    """
+
+    PULL = "pull"
+    PUSH = "push"
+    OVERWRITE = "overwrite"
+    DELETE = "delete"
+    LIST = "list"
+
+
+ALL = frozenset(Right)
+
+READ = frozenset({Right.PULL, Right.LIST})
+
+
+@frozen
+class Scope:
+    """What a token is asked for, or grants.
+
+    The written form is ``type:name:action,action``; the name may have colons itself.
+    Source: Docker's "Token Scope Documentation".
+    """
+
+    type: str
+    name: str
+    actions: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """Read the written form.
+
+        :raises ValueError: it has not three parts.
+        """
+        kind, first, rest = text.partition(":")
+        name, second, actions = rest.rpartition(":")
+        if not (kind and first and name and second):
+            raise ValueError(f"{text[:200]!r} is no scope; write type:name:action,action")
+        # The class of a type says nothing that matters here.
+        kind = re.sub(r"\([^()]*\)$", "", kind)
+        return cls(kind, name, frozenset(word for word in actions.split(",") if word))
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.name}:{','.join(order(self.actions))}"
+
+
+def order(actions: Iterable[str]) -> list[str]:
+    """Actions in the order in which everybody writes them."""
+    known = ["pull", "push", "overwrite", "delete", "list", "*"]
+    return sorted(actions, key=lambda word: (known.index(word) if word in known else 99, word))
+
+
+@frozen
+class Identity:
+    """Who asks, as an authenticator has found out.
+
+    ``name`` is empty for an anonymous one. ``authenticator`` is the name of the plugin, and
+    ``stamp`` what it recognises by that the identity is still what it was: another password, or
+    none, has another stamp. ``scopes`` limit what may be done, None for no limit; ``sufficient``
+    scopes grant by themselves, without a rule. ``until`` is the time, in seconds since the epoch,
+    from which on the credentials have to be looked at again.
+    """
+
+    name: str
+    groups: frozenset[str] = frozenset()
+    authenticator: str = ""
+    stamp: str = ""
+    scopes: Sequence[Scope] | None = None
+    sufficient: bool = False
+    bearer: bool = False
+    until: float = float("inf")
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody in particular asks."""
+        return not self.name
+
+
+ANONYMOUS = Identity("")
+"""Whoever sends no credentials."""
+
+
+@frozen
+class Password:
+    """A name and a password, as a client sends them."""
+
+    name: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Password({self.name!r})"
+
+
+@frozen
+class Token:
+    """A bearer token, as a client sends it."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return "Token()"
+
+
+Credentials = Password | Token

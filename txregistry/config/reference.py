@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, has
 
+from ..auth.cred_maker import CredMaker
 from ..auth.external_maker import TokenMaker
 from ..auth.htpasswd_maker import HtpasswdMaker
 from ..auth.settings import Auth
@@ -29,7 +30,7 @@ from .structuring import _optional, default_of, options_of
 
 MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
-AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), SillyMaker())
+AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), CredMaker(), SillyMaker())
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be

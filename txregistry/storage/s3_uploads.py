@@ -1,8 +1,7 @@
 """Uploads to S3: gathered into parts, kept in an object, published with little copying.
 
-Bytes are gathered in memory to parts of a multipart upload. What is too little for a part when
-it has to survive is kept as the tail of the upload's object (``s3_state``). May import the
-interfaces, the client for S3 and other modules of this room.
+Bytes are gathered in memory to parts of a multipart upload; what is too little for a part is kept
+as the tail of the upload's object (``s3_state``). May import the interfaces and the client for S3.
 """
 
 from __future__ import annotations

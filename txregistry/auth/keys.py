@@ -173,7 +173,8 @@ class WatchedKeys:
     def __init__(self, paths: Sequence[Path], read: Callable[[], TrustedKeys]) -> None:
         self._paths = paths
         self._read = read
-        self._seen = self._signs()
+        self._seen: list[Sign] | None = self._signs()
+        self._told = ""
         self.keys = read()
 
     def _signs(self) -> list[Sign]:
@@ -189,11 +190,16 @@ class WatchedKeys:
         try:
             self.keys = self._read()
         except ValueError as error:
-            self.log.error(
-                "the keys for tokens have changed and are broken; the old ones stay: {reason}",
-                reason=str(error),
-            )
+            # Tried again with each look: what was wrong may not show in the signs.
+            self._seen = None
+            if str(error) != self._told:
+                self._told = str(error)
+                self.log.error(
+                    "the keys for tokens have changed and are broken; the old ones stay: {reason}",
+                    reason=str(error),
+                )
         else:
+            self._told = ""
             self.log.info("the keys for tokens have been read again")
 
 

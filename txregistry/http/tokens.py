@@ -15,7 +15,7 @@ from attrs import frozen
 
 from ..interfaces import IGate, IRegistry, Issued, ITokenService
 from ..model.access import Password, Scope
-from ..model.errors import ManifestTooLarge, Unauthorized, Unsupported
+from ..model.errors import ManifestTooLarge, NameInvalid, Unauthorized
 from .answers import Answer, json_answer
 from .credentials import joined
 from .manifests import read_whole
@@ -108,7 +108,7 @@ def _scopes(texts: Iterable[str]) -> Sequence[Scope]:
         try:
             found.append(Scope.parse(text))
         except ValueError as error:
-            raise Unsupported(str(error)) from None
+            raise NameInvalid(str(error)) from None
     return found
 
 

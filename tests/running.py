@@ -94,7 +94,9 @@ class Running:
 
     def access(self) -> list[dict[str, Any]]:
         """The requests in the log."""
-        lines = [line for line in self.settled_log().splitlines() if line.startswith("{")]
+        # The last line may not be whole yet.
+        whole = self.settled_log().rpartition("\n")[0]
+        lines = [line for line in whole.splitlines() if line.startswith("{")]
         records = [json.loads(line) for line in lines]
         return [
             record

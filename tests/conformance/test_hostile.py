@@ -58,7 +58,7 @@ TRAVERSAL = [
     " a",
     "a ",
     "A",
-    "Abc/def",
+    "abc/Def",
     "aBc",
     "ä",
     "İ",

@@ -216,6 +216,7 @@ async def test_other_bytes_of_another_process_are_never_published(opened: Open) 
         assert await content(second, KEY) == data[: 6 * MEBIBYTE] + other[6 * MEBIBYTE :]
 
 
+@pytest.mark.parametrize("server", ["radosgw"], indirect=True)
 @asynchronous
 async def test_a_part_whose_upload_is_forgotten_fails_unheard(opened: Open) -> None:
     """A client vanishes while a part is under way, another process drops the upload."""

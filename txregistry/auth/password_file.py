@@ -1,14 +1,14 @@
-"""Writing a file of passwords, for the command that does it. Blocking. May import bcrypt."""
+"""Writing a file of passwords, for the command that does it. Blocking. May import bcrypt and
+other modules of this room."""
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
 import bcrypt
 
 from .hashes import LONGEST
+from .private_files import write_private
 
 COST = 11
 
@@ -57,19 +57,4 @@ def _without(path: Path, name: str) -> tuple[list[str], bool]:
 
 
 def _replace(path: Path, lines: list[str]) -> None:
-    """Write the file whole, with the rights and the owner of the old one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            if path.exists():
-                before = path.stat()
-                os.fchmod(file.fileno(), before.st_mode & 0o777)
-                if os.geteuid() == 0:
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            file.write("".join(f"{line}\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_private(path, "".join(f"{line}\n" for line in lines))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
 from ..interfaces import IWorld
+from .private_files import write_private
 from .watched import Watched
 
 ALGORITHM = "ES256"
@@ -59,7 +59,7 @@ def load_keys(directory: Path) -> SigningKeys:
         pass
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(path, SigningKeys((_new_key(),)), fresh=True)
+        write_private(path, _written(SigningKeys((_new_key(),))), fresh=True)
     except FileExistsError:
         pass  # Another process was quicker.
     except OSError as error:
@@ -84,7 +84,7 @@ def rotate(directory: Path, keep: int = 2) -> SigningKeys:
     :param keep: how many keys stay in all.
     """
     keys = SigningKeys((_new_key(), *load_keys(directory).keys)[: max(keep, 1)])
-    _write(directory / NAME, keys, fresh=False)
+    write_private(directory / NAME, _written(keys))
     return keys
 
 
@@ -123,24 +123,6 @@ def _parse(text: bytes) -> SigningKeys:
     return SigningKeys(tuple(keys))
 
 
-def _write(path: Path, keys: SigningKeys, fresh: bool) -> None:
-    """Write the file whole; with ``fresh`` only if there is none."""
-    text = json.dumps({"keys": [_described(key, private=True) for key in keys.keys]})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if fresh:
-            os.link(temporary, path)
-        else:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _written(keys: SigningKeys) -> str:
+    """What the file holds."""
+    return json.dumps({"keys": [_described(key, private=True) for key in keys.keys]})

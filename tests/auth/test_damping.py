@@ -6,7 +6,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from txregistry.auth import damping as module
-from txregistry.auth.damping import Damping, block_of
+from txregistry.auth.damping import Damping
+from txregistry.model.addresses import block_of
 from txregistry.model.errors import TooManyRequests
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 
 from attrs import define, field
 
+from ..model.addresses import block_of
 from ..model.errors import TooManyRequests
 
 REMEMBERED = 20_000
@@ -69,15 +69,3 @@ class Damping:
         counts[key] = (failures + 1, began)
         if len(counts) > REMEMBERED:
             counts.popitem(last=False)
-
-
-def block_of(address: str) -> str:
-    """What addresses are counted by: one of IPv6 by its /64."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        mapped = found.ipv4_mapped
-        return str(mapped) if mapped is not None else str(IPv6Address(int(found) >> 64 << 64))
-    return str(found)

@@ -9,7 +9,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
 from itertools import count
 from typing import Any
 
@@ -19,6 +18,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from ..log import Access
+from ..model.addresses import block_of
 from .access import AccessLog
 from .answers import Answer
 from .connection import Connection
@@ -85,7 +85,7 @@ class RegistrySite(Site):
         caps = self.limits
         if caps.connections and len(self._connections) >= caps.connections:
             return None
-        address = block_of(addr)
+        address = _block_of(addr)
         if (
             caps.connections_per_address
             and address
@@ -97,14 +97,14 @@ class RegistrySite(Site):
     def opened(self, connection: Connection) -> None:
         """A connection is made."""
         self._connections.add(connection)
-        self._addresses[block_of(connection.getPeer())] += 1
+        self._addresses[_block_of(connection.getPeer())] += 1
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""
         if connection not in self._connections:
             return
         self._connections.discard(connection)
-        address = block_of(connection.getPeer())
+        address = _block_of(connection.getPeer())
         self._addresses[address] -= 1
         if self._addresses[address] <= 0:
             del self._addresses[address]
@@ -193,18 +193,10 @@ class RegistrySite(Site):
         self.access.refused(connection.client, status, reason)
 
 
-def block_of(peer: Any) -> str:
-    """The address that connections are counted by: IPv6 by its /64."""
+def _block_of(peer: Any) -> str:
+    """What a connection is counted by; empty for one that has no address."""
     host = getattr(peer, "host", None)
-    if not isinstance(host, str):
-        return ""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64))
-    return host
+    return block_of(host) if isinstance(host, str) else ""
 
 
 def _text(data: bytes) -> str:

@@ -15,7 +15,7 @@ from twisted.python.usage import UsageError
 from . import __version__
 from .commands import BAD, GOOD, access, archives, check, passwd, reindex, tokens
 from .interfaces import IAuthenticatorMaker, IStorageMaker
-from .plugins import discover
+from .plugins import Failure, discover
 from .tap import load_or_complain
 
 
@@ -87,13 +87,15 @@ def show_config(chosen: argparse.Namespace) -> int:
 
 def list_plugins(chosen: argparse.Namespace) -> int:
     """List plugins with where they come from."""
+    failures: dict[Failure, None] = {}
     for kind, interface in (("storage", IStorageMaker), ("auth", IAuthenticatorMaker)):
         found = discover(interface)
+        failures.update(dict.fromkeys(found.failures))
         for _, plugin in sorted(found.plugins.items()):
             print(f"{kind:8} {plugin.name:16} {plugin.summary} ({plugin.origin})")
-    for failure in found.failures:
+    for failure in failures:
         print(f"failed   {failure.origin}: {failure.text}")
-    return BAD if found.failures else GOOD
+    return BAD if failures else GOOD
 
 
 if __name__ == "__main__":

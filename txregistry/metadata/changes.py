@@ -113,7 +113,6 @@ def put_manifest(
     """Let a repository hold a manifest, and point tags at it.
 
     :raises TagFixed: one of the tags that must not move points elsewhere.
-
     :raises Conflict: content that is required is missing.
     """
     number = require_repository(connection, repository, now)

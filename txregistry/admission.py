@@ -1,24 +1,24 @@
 """Who comes in: authenticators, rules and our own tokens, assembled from the settings.
 
-May import everything but the rooms that serve.
+May import everything.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 from twisted.logger import Logger
 
 from .auth.access_settings import Access, policy
 from .auth.current import CurrentPolicy
 from .auth.damping import Damping
 from .auth.gate import Gate
-from .auth.issuing import TokenService
-from .auth.settings import Auth
-from .auth.signing_keys import watched_keys
+from .auth.settings import Auth, TokenServiceSettings
 from .config.settings import Settings
+from .http.routes import TOKEN
 from .interfaces import (
     Challenge,
     IAuthenticator,
@@ -32,33 +32,38 @@ from .plugins import discover
 from .registry.guarded import GuardedDoor
 from .world import World
 
-_log = Logger()
+if TYPE_CHECKING:
+    from .auth.issuing import TokenService
 
-TOKEN_PATH = "/auth/token"
+_log = Logger()
 
 
 @frozen
 class Admission:
     """What stands before the registry.
 
-    ``door`` lets in whoever the rules let in; without a gate it lets in everybody.
+    ``door`` lets in whoever the rules let in; without a gate it lets in everybody. ``living`` are
+    the parts that want to be started and stopped.
     """
 
     door: IDoor
     gate: IGate | None = None
     tokens: ITokenService | None = None
-    authenticators: Mapping[str, IAuthenticator] = field(factory=dict)
     policy: CurrentPolicy | None = None
+    living: Sequence[ILifecycle] = ()
 
     async def start(self) -> None:
-        """Start the authenticators that want it.
+        """Start what wants it.
 
-        :raises ValueError: one cannot work.
+        :raises ValueError: a part cannot work.
         """
-        for each in self.authenticators.values():
-            lifecycle = ILifecycle(each, None)
-            if lifecycle is not None:
-                await lifecycle.start()
+        for each in self.living:
+            await each.start()
+
+    async def stop(self) -> None:
+        """Stop it."""
+        for each in self.living:
+            await each.stop()
 
     def change_rules(self, settings: Access) -> None:
         """Decide by other rules from now on."""
@@ -70,13 +75,6 @@ class Admission:
                 "rules grant something to anonymous now; clients are told so by a restart only"
             )
 
-    async def stop(self) -> None:
-        """Stop them."""
-        for each in self.authenticators.values():
-            lifecycle = ILifecycle(each, None)
-            if lifecycle is not None:
-                await lifecycle.stop()
-
 
 def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     """Put a gate before a registry, if the settings want one.
@@ -87,33 +85,43 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     if not auth.authenticators:
         return Admission(door)
     makers = discover(IAuthenticatorMaker).makers
-    authenticators: dict[str, IAuthenticator] = {
+    asked: dict[str, IAuthenticator] = {
         name: makers[name].make(options, world) for name, options in auth.authenticators
     }
     rules = CurrentPolicy(policy(settings.access))
-    tokens: TokenService | None = None
+    tokens: ITokenService | None = None
     shown = _challenge(auth, makers)
-    issuing = auth.tokenservice
-    if issuing.enabled or (rules.grants_anonymous() and shown.scheme == "Basic"):
-        tokens = TokenService(
-            watched_keys(world.state_directory, world),
-            issuing.service,
-            rules,
-            dict(authenticators),
-            int(issuing.lifetime),
-            int(issuing.offlinelifetime),
-            time.time,
-        )
-        shown = Challenge("Bearer", service=issuing.service, path=TOKEN_PATH)
-    asked: dict[str, IAuthenticator] = {**authenticators}
-    if tokens is not None:
-        asked = {"tokenservice": tokens, **authenticators}
+    if auth.tokenservice.enabled or (rules.grants_anonymous() and shown.scheme == "Basic"):
+        service = _token_service(auth.tokenservice, rules, asked, world)
+        tokens, asked = service, {"tokenservice": service, **asked}
+        shown = Challenge("Bearer", service=service.service, path=TOKEN.rule)
     failures = auth.failures
     damping = Damping(
         world.reactor.seconds, failures.peraccount, failures.peraddress, failures.window
     )
-    return Admission(
-        GuardedDoor(door, rules), Gate(asked, damping, shown, time.time), tokens, asked, rules
+    living = [each for each in asked.values() if ILifecycle.providedBy(each)]
+    gate = Gate(asked, damping, shown, time.time)
+    return Admission(GuardedDoor(door, rules), gate, tokens, rules, living)
+
+
+def _token_service(
+    settings: TokenServiceSettings,
+    rules: CurrentPolicy,
+    authenticators: Mapping[str, IAuthenticator],
+    world: World,
+) -> TokenService:
+    """Our own tokens. The libraries for them are a part of a start that only some need."""
+    from .auth.issuing import TokenService
+    from .auth.signing_keys import watched_keys
+
+    return TokenService(
+        watched_keys(world.state_directory, world),
+        settings.service,
+        rules,
+        authenticators,
+        int(settings.lifetime),
+        int(settings.offlinelifetime),
+        time.time,
     )
 
 

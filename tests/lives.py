@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from running import Running
@@ -14,6 +15,13 @@ from wire import Client
 
 GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
 ENDED = (0, -signal.SIGTERM)
+
+
+def children(registry: Running) -> list[int]:
+    """The processes of the workers."""
+    assert registry.process is not None
+    path = Path(f"/proc/{registry.process.pid}/task/{registry.process.pid}/children")
+    return [int(word) for word in path.read_text().split()]
 
 
 def wait_for(condition: Callable[[], Any], patience: float = 20) -> Any:

@@ -132,7 +132,7 @@ class RegistryService(Service):
     registry: Registry
     site: RegistrySite
     tls: CurrentContext | None
-    again: Callable[[], Loaded]
+    with_new_rules: Callable[[], Loaded]
     notices: tuple[str, ...] = ()
     admin: RegistrySite | None = None
     share: Share = field(factory=Share)
@@ -172,9 +172,6 @@ class RegistryService(Service):
 
     async def _start(self) -> None:
         await self.registry.start()
-        if self.share.of > 1:
-            # This process may take the place of one that has read other rules since the start.
-            await self._read_rules()
         for listener in self._listeners:
             listener.start()
             _log.info("serving on {address}", address=listener.address)
@@ -205,7 +202,7 @@ class RegistryService(Service):
     async def _read_rules(self) -> None:
         """Take over the section ``access`` as it is in the configuration now."""
         try:
-            settings = (await self.registry.world.in_thread(self.again)).settings
+            settings = (await self.registry.world.in_thread(self.with_new_rules)).settings
         except ConfigurationMistakes as error:
             for mistake in error.mistakes:
                 _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
@@ -292,7 +289,7 @@ def make_service(
         registry,
         site,
         tls,
-        loaded.again,
+        loaded.with_new_rules,
         loaded.notices,
         admin,
         share,

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .config.load import Loaded
+from .config.load import ConfigurationMistakes, Loaded
 from .forking import fork
 from .service import RegistryService, Share, end_with_failure, make_service
 from .sockets import Sockets
@@ -216,8 +216,15 @@ class Supervisor(Service):
             worker.signal(number)
 
     def reload(self) -> None:
-        """SIGHUP: every worker reads the certificates again."""
+        """SIGHUP: every worker reads the certificates and the rules again.
+
+        So does this process, for those that will take the place of others.
+        """
         self.notifier.reloading()
+        try:
+            self.loaded = self.loaded.with_new_rules()
+        except ConfigurationMistakes:
+            pass  # The workers say what is wrong.
         self._awaited = set(range(self.count))
         self._signal(signal.SIGHUP)
 

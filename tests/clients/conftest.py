@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,13 +16,6 @@ from images import LARGE, make_layout
 from running import running
 from sites import Site
 from tools import require_root, require_tool
-
-
-@pytest.fixture(scope="session")
-def scratch() -> Iterator[Path]:
-    """A directory with a short path, as sockets and stores of containers need it."""
-    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp", ignore_cleanup_errors=True) as path:
-        yield Path(path)
 
 
 @pytest.fixture(scope="session", params=["http", "https"])

@@ -21,17 +21,10 @@ import pytest
 from authority import Authority
 from http_raw import answer, statuses
 from images import blobs, make_layout, run
-from lives import ENDED, GET, fails_to_start, refuses, stalled_download, wait_for
+from lives import ENDED, GET, children, fails_to_start, refuses, stalled_download, wait_for
 from running import Running, free_port, running
 from tools import require_tool
 from wire import OCI_MANIFEST, Client, digest_of
-
-
-def children(registry: Running) -> list[int]:
-    """The processes of the workers."""
-    assert registry.process is not None
-    path = Path(f"/proc/{registry.process.pid}/task/{registry.process.pid}/children")
-    return [int(word) for word in path.read_text().split()]
 
 
 def alive(process: int) -> bool:

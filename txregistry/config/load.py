@@ -51,6 +51,14 @@ class Loaded:
     again: Callable[[], Loaded]
     """Loads it once more, with what has changed since; blocking."""
 
+    def with_new_rules(self) -> Loaded:
+        """The same, with the section ``access`` as it is by now; blocking.
+
+        :raises ConfigurationMistakes: the configuration is not good any more.
+        """
+        access = self.again().settings.access
+        return evolve(self, settings=evolve(self.settings, access=access))
+
 
 def load(
     path: Path | None,
@@ -66,7 +74,7 @@ def load(
     :param authenticators: the makers of authenticators that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
-    again = partial(load, path, dict(environ), makers, authenticators)
+    again = partial(load, path and path.absolute(), dict(environ), makers, authenticators)
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
     reading = Reading()

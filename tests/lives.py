@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,25 @@ def children(registry: Running) -> list[int]:
     assert registry.process is not None
     path = Path(f"/proc/{registry.process.pid}/task/{registry.process.pid}/children")
     return [int(word) for word in path.read_text().split()]
+
+
+def at_once(works: Sequence[Callable[[], None]]) -> None:
+    """Do all of it at once, in threads; the first failure is raised when everything has ended."""
+    failures: list[BaseException] = []
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=run, args=[work]) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def wait_for(condition: Callable[[], Any], patience: float = 20) -> Any:

@@ -11,9 +11,9 @@ import errno
 import os
 import random
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from acknowledged import (
 from attrs import frozen
 from disk import Disk, Event, crashes, read_record
 from faults import SYNC, Faults
+from lives import at_once
 from running import Running
 from wire import Client
 
@@ -78,24 +79,16 @@ def clients(registry: Running, prefix: str) -> list[Work]:
 
 def run_all(works: list[Work]) -> None:
     """Have all clients work at once, until they have done everything or the registry dies."""
-    failures: list[Exception] = []
 
     def run_one(work: Work) -> None:
         try:
             work.every_path()
         except Unanswered:
             pass
-        except Exception as failure:
-            failures.append(failure)
-        work.client.close()
+        finally:
+            work.client.close()
 
-    threads = [threading.Thread(target=run_one, args=[work]) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    at_once([partial(run_one, work) for work in works])
 
 
 def processor_time(registry: Running) -> float:

@@ -14,13 +14,14 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attrs import define, field
-from lives import wait_for
+from lives import at_once, wait_for
 from running import Running, merged
 from stores import KINDS, Store, make_store
 from wire import Client, digest_of
@@ -167,22 +168,12 @@ def push_at_once(registry: Running, data: bytes) -> list[Pusher]:
         for number in range(CLIENTS)
     ]
     barrier = threading.Barrier(CLIENTS)
-    failures: list[BaseException] = []
 
     def run(pusher: Pusher) -> None:
         barrier.wait()
-        try:
-            pusher.run()
-        except BaseException as failure:
-            failures.append(failure)
+        pusher.run()
 
-    threads = [threading.Thread(target=run, args=[pusher]) for pusher in pushers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    at_once([partial(run, pusher) for pusher in pushers])
     return pushers
 
 

@@ -44,9 +44,10 @@ class Collection:
         default=True,
     )
     sweep: Duration = option(
-        "Time between two searches of everything stored for what a crash or another registry has "
-        "left; 0 for never.",
-        default=Duration(168 * 3600),
+        "Time between two searches of everything stored for what a crash has left; 0 for never, "
+        "which is right wherever another registry writes to the same tree: what only that one "
+        "knows would be removed. txregistry gc --sweep does it once.",
+        default=Duration(0.0),
     )
 
 

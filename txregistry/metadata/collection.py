@@ -188,7 +188,7 @@ class SqliteCollection:
         found = [digest for (digest,) in rows]
         if found:
             await self.metadata.transact(
-                lambda c: reviews.add(c, "content", 0, found, now), durable=False
+                lambda c: reviews.find(c, "content", 0, found, now), durable=False
             )
         return len(found)
 
@@ -206,7 +206,7 @@ class SqliteCollection:
 
         def add(connection: Connection) -> None:
             for thing in loose:
-                reviews.add(connection, kind, thing.repository, [thing.name], now)
+                reviews.find(connection, kind, thing.repository, [thing.name], now)
 
         loose, last = await self.metadata.look_far(look)
         if loose:

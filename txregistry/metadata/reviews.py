@@ -18,6 +18,10 @@ MERGE = """
     ON CONFLICT DO UPDATE SET since = max(since, excluded.since), fresh = max(fresh, excluded.fresh)
 """
 ADD = f"INSERT INTO review (kind, repository, name, since, fresh) VALUES (?, ?, ?, ?, ?) {MERGE}"
+FIND = """
+    INSERT INTO review (kind, repository, name, since, fresh) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING
+"""
 BLOBS_OF = f"""
     INSERT INTO review (kind, repository, name, since, fresh)
     SELECT 'blob', ?1, digest, ?3, ?4 FROM blob WHERE repository = ?1 AND digest IN (
@@ -67,6 +71,11 @@ def add(
     """
     since = now if since is None else since
     connection.executemany(ADD, [(kind, number, name, since, now) for name in names])
+
+
+def find(connection: Connection, kind: str, number: int, names: Iterable[str], now: float) -> None:
+    """Have things reviewed that were found without a holder, if they are not waiting already."""
+    connection.executemany(FIND, [(kind, number, name, now, now) for name in names])
 
 
 def forget(connection: Connection, kind: str, number: int, names: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ from txregistry.model.names import RepositoryName, Tag
 from txregistry.registry import layout
 from txregistry.registry.collecting import Collector, Waits
 from txregistry.registry.manifests import Manifests
+from txregistry.registry.occasions import Occasion
 from txregistry.registry.stored import Core, StoredRegistry
 from txregistry.registry.sweeping import Sweep
 from txregistry.registry.tree import Tree
@@ -359,7 +360,7 @@ async def test_what_a_crash_left_is_swept_up(scene: Scene) -> None:
     await scene.driver.publish(token, layout.content(Digest.of(b"orphan")))
     await scene.image("a", "1")
     collection = scene.collector.collection
-    sweep = Sweep(scene.driver, collection, scene.world, 0, None)
+    sweep = Sweep(scene.driver, collection, Occasion(scene.world, 0, None))
     swept = await sweep.run(untagged=True)
     assert (swept.manifests, swept.blobs, swept.content) == (0, 0, 1)
     await scene.collect_all()
@@ -380,7 +381,7 @@ async def test_blobs_stay_where_a_manifest_cannot_be_read(scene: Scene) -> None:
     assert not await scene.has_blob("b", b"one")
     held = await scene.collector.collection.explain(Digest.of(b"one"))
     assert [(each.repository, each.holders[0].kind) for each in held] == [("a", "unreadable")]
-    sweep = Sweep(scene.driver, scene.collector.collection, scene.world, 0, None)
+    sweep = Sweep(scene.driver, scene.collector.collection, Occasion(scene.world, 0, None))
     await sweep.run()
     assert await scene.collector.collection.unreadable(10) == [("a", damaged)]
     await scene.driver.delete(layout.revision_link(RepositoryName("a"), damaged))

@@ -31,8 +31,10 @@ from .collection import (
     ReviewKind,
     Unlink,
 )
+from .history import IHistory, Move, Usage
 from .inventory import (
     IInventory,
+    TagRecord,
 )
 from .metadata import (
     BlobRecord,
@@ -105,6 +107,7 @@ __all__ = [
     "IGate",
     "IGathering",
     "IHealth",
+    "IHistory",
     "IInventory",
     "ILifecycle",
     "ILocalFile",
@@ -122,6 +125,7 @@ __all__ = [
     "Issued",
     "Manifest",
     "ManifestRecord",
+    "Move",
     "ObjectMissing",
     "ObjectStat",
     "OffsetMismatch",
@@ -134,10 +138,12 @@ __all__ = [
     "StorageUnavailable",
     "StoredManifest",
     "TagFixed",
+    "TagRecord",
     "Touched",
     "TreeChange",
     "Unlink",
     "Upload",
     "UploadMissing",
     "UploadRecord",
+    "Usage",
 ]

@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +409,86 @@ async def test_a_preview_tells_what_will_go_in_the_end(scene: Scene) -> None:
     gone = before - await scene.stored()
     assert gone <= freed
     assert sum(size for each, size in found if each.name in gone and each.kind == "content") > 0
+
+
+# --- cut at every step ---------------------------------------------------------------------------
+
+
+class Steps:
+    """Counts the steps that a collector makes, and lets one of them be the last.
+
+    Steps are the calls of the storage and the transactions; each may end before it has done
+    anything, or when it has.
+    """
+
+    def __init__(self, driver: Any, metadata: SqliteMetadata) -> None:
+        self.unreliable = Unreliable(driver)
+        self.metadata = metadata
+        self._transact = metadata.transact
+
+    def arm(self, at: int, behind: bool) -> None:
+        """Let the step of a number be the last one, counted from 1; 0 for none."""
+        self.unreliable.arm(at, behind)
+
+    async def transact(self, *arguments: Any, **options: Any) -> Any:
+        """A transaction is a step like those of the storage."""
+        return await self.unreliable.perhaps(partial(self._transact, **options))(*arguments)
+
+
+async def _waste(scene: Scene) -> set[Digest]:
+    """Things to collect, of every kind; what is to stay."""
+    document = await scene.image("a", "1", "2")
+    kept = await scene.image("a", "kept", layer=b"two")
+    child = await scene.image("a", layer=b"three")
+    await scene.put("a", index([child]), "all")
+    await scene.put("a", manifest([b"three"], document))
+    await scene.put("a", manifest([]), Digest.of(document).replace(":", "-") + ".sig")
+    await scene.push("b", b"one")
+    for tag in ("1", "2", "all"):
+        await scene.registry.delete_tag(RepositoryName("a"), Tag(tag))
+    return {Digest.of(each) for each in (kept, b"{}", b"two")}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_cut_at_every_step(
+    scene: Scene, behind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a collector ends, the next one brings it to the same end."""
+    steps = Steps(scene.driver, scene.metadata)
+    scene.driver = checked(steps.unreliable, "memory", scene.world)
+    number = 0
+    while True:
+        number += 1
+        scene.restart()
+        kept = await _waste(scene)
+        monkeypatch.setattr(SqliteMetadata, "transact", lambda _, *a, **o: steps.transact(*a, **o))
+        steps.arm(number, behind)
+        failed = steps.unreliable.failed
+        for _ in range(5):
+            try:
+                await scene.collect(LONG)
+            except StorageError:
+                break
+        over = steps.unreliable.failed == failed
+        steps.arm(0, False)
+        scene.restart()
+        await scene.registry.core.tree.redo()
+        assert kept <= await scene.stored()
+        await scene.collect_all()
+        monkeypatch.undo()
+        assert await scene.stored() == kept
+        links = await scene.driver.keys(f"{layout.REPOSITORIES}/b", "", 100)
+        assert links == []
+        links = await scene.driver.keys(f"{layout.REPOSITORIES}/a/_manifests/revisions", "", 100)
+        assert len(links) == 1
+        assert await scene.collector.collection.waiting() == {}
+        if over:
+            break
+        await scene.registry.delete_tag(RepositoryName("a"), Tag("kept"))
+        await scene.collect_all()
+        assert await scene.stored() == set()
+    assert number > 20
 
 
 # --- everything at once ------------------------------------------------------------------------

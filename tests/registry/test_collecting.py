@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from twisted.internet import reactor
 from unreliable import Unreliable
 
+from txregistry.finishing import together
 from txregistry.interfaces import Due, ILifecycle, IStorageDriver, IWorld, ReviewKind, StorageError
 from txregistry.metadata.collection import SqliteCollection
 from txregistry.metadata.sqlite import SqliteMetadata
@@ -409,6 +410,20 @@ async def test_a_preview_tells_what_will_go_in_the_end(scene: Scene) -> None:
     gone = before - await scene.stored()
     assert gone <= freed
     assert sum(size for each, size in found if each.name in gone and each.kind == "content") > 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_collectors_at_once(scene: Scene) -> None:
+    """One waits for the other; both together do the work once."""
+    await scene.image("a", "1")
+    await scene.registry.delete_tag(RepositoryName("a"), Tag("1"))
+    scene.time.now += LONG
+    other = evolve(scene.collector)
+    both = [scene.collector.run(scene.time.now), other.run(scene.time.now)]
+    removed = await together(both)
+    assert sorted(each[ReviewKind.MANIFEST] for each in removed) == [0, 1]
+    await scene.collect_all()
+    assert await scene.stored() == set()
 
 
 # --- cut at every step ---------------------------------------------------------------------------

@@ -140,23 +140,23 @@ def test_tokens_end(tokens: TokenService, clock: Seconds) -> None:
     assert found.until == clock.now + 1
     clock.now += 1
     assert identify(tokens, issued.token) is None
-    assert tokens.refresh(issued.refresh) is not None
+    assert done(tokens.refresh(issued.refresh)) is not None
     clock.now += 3600
-    assert tokens.refresh(issued.refresh) is None
+    assert done(tokens.refresh(issued.refresh)) is None
 
 
 def test_tokens_end_with_the_account(tokens: TokenService, accounts: Accounts) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
     accounts.stamps["alice"] = "another password"
     assert identify(tokens, issued.token) is None
-    assert tokens.refresh(issued.refresh) is None
+    assert done(tokens.refresh(issued.refresh)) is None
     accounts.stamps.clear()
     assert identify(tokens, issued.token) is None
 
 
 def test_a_token_is_good_for_one_thing(tokens: TokenService) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
-    assert tokens.refresh(issued.token) is None
+    assert done(tokens.refresh(issued.token)) is None
     assert identify(tokens, issued.refresh) is None
 
 

@@ -78,6 +78,10 @@ class Checks(Generic[T]):
             raise StorageUnavailable(str(outcome))
         return outcome  # type: ignore[return-value]
 
+    def forget(self) -> None:
+        """Forget what was right."""
+        self._right.clear()
+
     async def _run(
         self,
         running: Deferred[T | StorageUnavailable | None],

@@ -153,4 +153,5 @@ def run(check: Callable[..., None], *strategies: Any) -> None:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    cast(Any, settled(given(*strategies)(check)))()
+    looking = cast(Any, given)(*strategies)(check)
+    cast(Any, settled)(looking)()

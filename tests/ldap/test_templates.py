@@ -13,20 +13,6 @@ from ldaptor.protocols.ldap.distinguishedname import RelativeDistinguishedName
 from txregistry.ldap.templates import FilterTemplate, escaped, filled_name
 
 HOSTILE = ["*)(uid=*", "*", "(", ")", "\\", "\\2a", "a)(|(cn=*", "é", "{name}", "{dn}", "a*b", " "]
-    "*)(uid=*",
-    "*",
-    "(",
-    ")",
-    "\\",
-    "\\2a",
-    "a)(|(cn=*",
-    "é",
-    "{name}",
-    "{dn}",
-    "a*b",
-    " ",
-    "&",
-]
 
 
 def sent(template: str, name: str) -> bytes:

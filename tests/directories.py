@@ -133,7 +133,10 @@ class Slapd:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        urls = self.url + (f" ldaps://127.0.0.1:{self.tls_port}" if self.pair else "")
+        hosts = ("127.0.0.1", "127.0.0.2")
+        urls = " ".join(f"ldap://{host}:{self.port}" for host in hosts)
+        if self.pair is not None:
+            urls += "".join(f" ldaps://{host}:{self.tls_port}" for host in hosts)
         # With -d it stays in the foreground.
         command = [require_tool("slapd"), "-f", str(self.config), "-h", urls, "-d", "0"]
         with (self.directory / "log").open("ab") as log:

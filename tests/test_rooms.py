@@ -57,7 +57,7 @@ OUTSIDE = {
     "argon2": {"auth"},
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
-    "ldaptor": {"auth", "ldap"},
+    "ldaptor": {"auth", "ldap"},  # auth looks whether it is installed
     "yaml": {"config"},
     "sqlite3": {"metadata"},
     "OpenSSL": {"secure", "tls"},

@@ -70,7 +70,7 @@ class Admission:
             await each.stop()
 
     @property
-    def moody(self) -> bool:
+    def changeable(self) -> bool:
         """Whether decisions may change without other settings, since somebody else makes them."""
         return self.policy is not None and isinstance(self.policy.inner, CheckedPolicy)
 

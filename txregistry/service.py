@@ -225,7 +225,7 @@ class RegistryService(Service):
 
     def _doubt_answers(self) -> None:
         """What somebody else's policy has allowed may be forbidden by now."""
-        if self.registry.admission.moody:
+        if self.registry.admission.changeable:
             self._forget_answers()
 
     def stopService(self) -> Deferred[None]:

@@ -11,8 +11,7 @@ from typing import Any
 from attrs import define, frozen
 from ldaptor.protocols import pureldap
 from ldaptor.protocols.ldap.ldapclient import LDAPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import connectionDone
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
 LARGEST = 8 * 1024 * 1024
 """Bytes of one message."""
@@ -62,9 +61,6 @@ class Entry:
 class Wire(LDAPClient):  # type: ignore[misc]
     """The protocol. Whatever a server sends harms nobody but its own connection."""
 
-    gone: Deferred[None] | None = None
-    """Called back when the connection has ended, if somebody wants to know."""
-
     def dataReceived(self, recd: bytes) -> None:
         """Take bytes."""
         try:
@@ -77,12 +73,6 @@ class Wire(LDAPClient):  # type: ignore[misc]
     def unsolicitedNotification(self, msg: Any) -> None:
         """The server ends the connection (RFC 4511 section 4.4.1)."""
         self.transport.abortConnection()
-
-    def connectionLost(self, reason: Any = connectionDone) -> None:
-        """Everything that was asked is lost."""
-        super().connectionLost(reason)
-        if self.gone is not None:
-            self.gone.callback(None)
 
 
 @define(eq=False)
@@ -107,6 +97,7 @@ class Connection:
         try:
             await self._ask(pureldap.LDAPStartTLSRequest())
         except Refused as error:
+            self.close()
             raise Lost(f"StartTLS is refused: {error}") from None
         if self.wire.buffer:
             self.close()
@@ -173,9 +164,12 @@ class Connection:
         except CancelledError:
             self.close()
             raise
+        except TimeoutError:
+            self.close()
+            raise Lost(f"no answer within {self.timeout:g} s") from None
         except Exception as error:
             self.close()
-            raise Lost(_reason(error, self.timeout)) from error
+            raise Lost(str(error) or repr(error)) from error
         code = message.resultCode
         if code in (BUSY, UNAVAILABLE):
             self.close()
@@ -200,10 +194,3 @@ def _entry(message: Any) -> Entry:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _reason(error: Exception, timeout: float) -> str:
-    """Why a connection was lost, in words."""
-    if type(error).__name__ == "TimeoutError":
-        return f"no answer within {timeout:g} s"
-    return str(error) or repr(error)

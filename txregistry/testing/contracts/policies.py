@@ -148,7 +148,7 @@ class PolicyContract:
 def run(check: Callable[..., None], *strategies: Any) -> None:
     """Have hypothesis look for what fails."""
     settled = settings(
-        max_examples=EXAMPLES * 2,
+        max_examples=EXAMPLES,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

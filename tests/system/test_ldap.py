@@ -49,6 +49,7 @@ def registry(directory: Slapd, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "failures": {"peraccount": 3},
         },
         "access": {"rules": RULES},
+        "workers": 2,
     }
     environment = {"REGISTRY_AUTH_LDAP_BINDPASSWORD_FILE": str(place / "password")}
     with running(place / "run", settings=settings, environment=environment) as found:
@@ -86,6 +87,13 @@ def test_tokens_to_get_others_with(registry: Running) -> None:
         "GET", "/auth/token?offline_token=true&service=txregistry", headers=basic("alice", SECRET)
     )
     assert json.loads(answer[2])["refresh_token"]
+
+
+def test_a_token_is_good_in_every_process(registry: Running) -> None:
+    """Whoever has given it, the others look the account up themselves."""
+    headers = token_of(registry, "alice")
+    for _ in range(20):
+        assert registry.request("GET", "/v2/team/app/tags/list", headers=headers)[0] in (200, 404)
 
 
 def test_names_and_passwords_that_are_wrong(registry: Running) -> None:

@@ -197,7 +197,7 @@ class RegistryService(Service):
         end_with_failure(self.reactor, reason)
 
     def reload(self) -> None:
-        """SIGHUP: read the certificates and the rules again."""
+        """SIGHUP: read again what may change while the registry serves."""
         self.notifier.reloading()
         if self.tls is not None:
             self.tls.reload()
@@ -205,13 +205,14 @@ class RegistryService(Service):
         reading.addBoth(lambda _: self.notifier.ready())
 
     async def _read_rules(self) -> None:
-        """Take over the section ``access`` as it is in the configuration now."""
+        """Take over rules and mode as they are in the configuration now."""
         try:
             settings = (await self.registry.world.in_thread(self.with_new_rules)).settings
         except ConfigurationMistakes as error:
             for mistake in error.mistakes:
                 _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
             return
+        self.registry.change_mode(settings.storage.maintenance.readonly)
         try:
             await self.registry.admission.change_rules(settings.access)
         except ValueError as error:

@@ -130,7 +130,19 @@ class Scrub:
 class ReadOnly:
     """Serving without changes."""
 
-    enabled: bool = option("Refuse everything that would change the registry.", default=False)
+    enabled: bool = option(
+        "Refuse everything that would change the registry. SIGHUP reads this section again.",
+        default=False,
+    )
+    deletes: bool = option(
+        "Go on deleting, letting tags go and collecting garbage, for instance on a full disk.",
+        default=False,
+    )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing at all may change."""
+        return self.enabled and not self.deletes
 
 
 @frozen

@@ -53,6 +53,7 @@ class Rules:
     :param types: what may stand in its ``typ``, in lower case.
     :param typed: whether it has to have one.
     :param leeway: seconds that clocks may differ.
+    :param grants: whether ``access`` means anything.
     """
 
     issuer: str
@@ -61,6 +62,7 @@ class Rules:
     types: Collection[str] = TYPES
     typed: bool = False
     leeway: float = 60.0
+    grants: bool = True
 
 
 @frozen
@@ -247,7 +249,8 @@ def _claims(claims: dict[str, Any], rules: Rules, now: float) -> Claims:
     subject = claims.get("sub", "")
     if not _plain(subject):
         raise BadToken("of a subject that is no plain text")
-    return Claims(subject, expires, _access(claims.get("access")), claims)
+    access = _access(claims.get("access")) if rules.grants else ()
+    return Claims(subject, expires, access, claims)
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:

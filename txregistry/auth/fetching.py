@@ -9,7 +9,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
@@ -56,13 +56,16 @@ async def fetch(reactor: Any, address: str, authorities: bytes | None = None) ->
     """
     work = Deferred.fromCoroutine(_fetch(reactor, address, authorities))
     try:
-        return await work.addTimeout(PATIENCE, reactor)
-    except TimeoutError:
-        raise FetchFailed(f"{address}: no answer within {PATIENCE:g} s") from None
-    except FetchFailed:
+        return await work.addTimeout(PATIENCE, reactor, _too_late)
+    except CancelledError:
         raise
     except Exception as error:
         raise FetchFailed(f"{address}: {_reason(error)}") from error
+
+
+def _too_late(result: Any, patience: float) -> Any:
+    """What a cancelled attempt ended with tells nothing."""
+    raise FetchFailed(f"no answer within {patience:g} s")
 
 
 async def _fetch(reactor: Any, address: str, authorities: bytes | None) -> bytes:
@@ -77,7 +80,7 @@ async def _fetch(reactor: Any, address: str, authorities: bytes | None) -> bytes
     answer.deliverBody(body)
     if answer.code != 200:
         body.cut()
-        raise FetchFailed(f"{address}: the answer is {answer.code}, which is of no use")
+        raise FetchFailed(f"the answer is {answer.code}, which is of no use")
     return await body.whole
 
 

@@ -2,6 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.auth.certificate_maker import CertificateMaker
 from txregistry.auth.cred_maker import CredMaker
 from txregistry.auth.external_maker import TokenMaker
 from txregistry.auth.htpasswd_maker import HtpasswdMaker
@@ -23,3 +24,4 @@ azure_storage = AzureMaker()
 s3_storage = S3Maker()
 token_authenticator = TokenMaker()
 oidc_authenticator = OidcMaker()
+certificate_authenticator = CertificateMaker()

@@ -59,6 +59,7 @@ class Running:
     process: subprocess.Popen[bytes] | None = None
     driver: str = "filesystem"
     client: Any = None
+    _context: Any = field(init=False, default=None)
 
     @property
     def host(self) -> str:
@@ -181,10 +182,11 @@ class Running:
         """A connection to the API."""
         if not self.tls:
             return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        context = ssl.create_default_context(cafile=str(self.tls.authority))
-        if self.client is not None:
-            context.load_cert_chain(self.client.certificate, self.client.key)
-        return HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context)
+        if self._context is None:
+            self._context = ssl.create_default_context(cafile=str(self.tls.authority))
+            if self.client is not None:
+                self._context.load_cert_chain(self.client.certificate, self.client.key)
+        return HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self._context)
 
     def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from attrs import define
 from authority import DAY, Authority, Pair
 from cryptography import x509
@@ -15,15 +16,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from twisted.internet.task import Clock
 
+from txregistry.admission import admit_to
 from txregistry.auth.certificate import GIVEN, CertificateAuthenticator, make_authenticator
 from txregistry.auth.certificate_maker import (
     CertificateMaker,
     CertificateRuleSettings,
     CertificateSettings,
 )
+from txregistry.config.load import load
 from txregistry.finishing import deferred
-from txregistry.interfaces import Challenge
+from txregistry.interfaces import Challenge, IAuthenticatorMaker, IStorageMaker
 from txregistry.model.access import Certificate, Identity, Password
+from txregistry.plugins import discover
 from txregistry.world import StillWorld
 
 CN, OU = NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME
@@ -213,3 +217,34 @@ def test_rules_that_cannot_work(rule: dict[str, Any]) -> None:
 def test_the_challenge() -> None:
     settings = CertificateSettings(realm="here")
     assert CertificateMaker().challenge(settings) == Challenge("Basic", "here")
+
+
+@pytest.mark.parametrize(
+    ("mode", "good"),
+    [
+        (None, False),
+        ("request-client-cert", False),
+        ("require-any-client-cert", False),
+        ("verify-client-cert-if-given", True),
+        ("require-and-verify-client-cert", True),
+    ],
+)
+def test_certificates_that_nobody_verifies_are_no_identities(
+    bench: Bench, mode: str | None, good: bool
+) -> None:
+    pair = bench.authority.issue("server")
+    tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
+    if mode is not None:
+        tls = {**tls, "clientcas": [str(pair.authority)], "clientauth": mode}
+    path = bench.directory / "config.yml"
+    document = {"version": 0.1, "http": {"tls": tls}, "auth": {"certificate": {}}}
+    path.write_text(yaml.safe_dump(document))
+    makers = discover(IStorageMaker).makers, discover(IAuthenticatorMaker).makers
+    settings = load(path, {}, *makers).settings
+    world: Any = StillWorld(bench.clock, bench.directory)
+    door: Any = None
+    if good:
+        assert admit_to(door, settings, world).gate is not None
+    else:
+        with pytest.raises(ValueError, match=r"auth\.certificate needs http\.tls\.clientcas"):
+            admit_to(door, settings, world)

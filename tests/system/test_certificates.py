@@ -358,18 +358,3 @@ def reload(registry: Running, count: int) -> None:
     assert registry.process is not None
     registry.process.send_signal(signal.SIGHUP)
     wait_for(lambda: registry.log().count("the TLS files were read again") >= count)
-
-
-@pytest.mark.parametrize("mode", [None, "request-client-cert", "require-any-client-cert"])
-def test_certificates_that_nobody_verifies_are_no_identities(
-    tmp_path: Path, mode: str | None
-) -> None:
-    place = Place.at(tmp_path)
-    tls = {} if mode is None else {"clientauth": mode, "clientcas": [str(place.authority.path)]}
-    settings = {**place.settings, "http": {"tls": tls}}
-    pair = place.authority.issue("server")
-    registry = Running(tmp_path, tls=pair, settings=settings).start(wait=False)
-    assert registry.process is not None
-    assert registry.process.wait(20) == 1
-    assert "auth.certificate needs http.tls.clientcas" in registry.log()
-    assert "Traceback" not in registry.log()

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 from attrs import define, field
+from authority import Authority
 from cryptography.hazmat.primitives import serialization
 from forging import b64, generate, jwk, signature, token, write_jwks, written
 from issuers import DESCRIPTION, KEYS, CiIssuer
@@ -29,7 +31,7 @@ from txregistry.auth.oidc_maker import (
 from txregistry.finishing import deferred
 from txregistry.interfaces import Challenge, StorageUnavailable
 from txregistry.model.access import Identity, Password, Token
-from txregistry.world import StillWorld
+from txregistry.world import StillWorld, World
 
 RULES = [
     OidcRuleSettings(
@@ -400,6 +402,53 @@ def test_a_broken_key_does_not_void_the_others(bench: Bench) -> None:
     document = json.dumps({"keys": keys}).encode()
     bench.issuer.replies[KEYS] = lambda: (200, {}, document)
     assert bench.knows(bench.issuer.token())
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_issuer_that_serves(tmp_path: Path) -> None:
+    """Over TLS: it comes late, changes its keys, and goes."""
+    from twisted.internet import reactor
+
+    authority = Authority(tmp_path / "tls")
+    issuer = CiIssuer(authority.issue("issuer")).start()
+    issuer.stop()
+    world = World(reactor, tmp_path)
+    world.start()
+    settings = IssuerSettings(
+        issuer=issuer.issuer, audience=["registry.example"], rules=RULES, ca=authority.path
+    )
+    found = make_authenticator(OidcSettings(issuers=[settings]), world)
+    source: Any = found.issuers[issuer.issuer].keys
+    clock = Bench()
+    source.clock = clock.seconds
+
+    async def knows(text: str) -> bool:
+        return await found.identify(Token(text)) is not None
+
+    try:
+        with errors("nobody is let in by it"):
+            await found.start()
+            with pytest.raises(StorageUnavailable):
+                await knows(issuer.token())
+        issuer.start()
+        clock.now += 5
+        old = issuer.token()
+        assert await knows(old)
+        issuer.rotate("second")
+        new = issuer.token()
+        assert not await knows(new)
+        clock.now += 60
+        assert await knows(new)
+        assert not await knows(old)
+        issuer.stop()
+        issuer.rotate("third")
+        clock.now += 60
+        with errors("the old ones stay"):
+            assert not await knows(issuer.token())
+        assert await knows(new)
+    finally:
+        issuer.stop()
+        world.stop()
 
 
 # --- settings ------------------------------------------------------------------------------------

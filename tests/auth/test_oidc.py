@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from forging import b64, generate, jwk, signature, token, write_jwks, written
 from issuers import DESCRIPTION, KEYS, CiIssuer
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from txregistry.auth import oidc
@@ -402,6 +404,33 @@ def test_a_broken_key_does_not_void_the_others(bench: Bench) -> None:
     document = json.dumps({"keys": keys}).encode()
     bench.issuer.replies[KEYS] = lambda: (200, {}, document)
     assert bench.knows(bench.issuer.token())
+
+
+@pytest_twisted.ensureDeferred
+async def test_stopping_gives_an_attempt_up(tmp_path: Path) -> None:
+    """Without a word in the log, however far it was."""
+    from twisted.internet import reactor
+
+    world = World(reactor, tmp_path)
+    world.start()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = IssuerSettings(issuer=address, audience=["x"], rules=RULES)
+        found = make_authenticator(OidcSettings(issuers=[settings]), world)
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        try:
+            await found.start()
+            source: Any = found.issuers[address].keys
+            await deferToThread(silent.accept)
+            running = source._running
+            await found.stop()
+            assert running.called
+            assert source._running is None
+        finally:
+            globalLogPublisher.removeObserver(logged.append)
+            world.stop()
+    assert [event for event in logged if event["log_level"] >= LogLevel.warn] == []
 
 
 @pytest_twisted.ensureDeferred

@@ -311,14 +311,6 @@ def test_revocation_reaches_open_connections(place: Place, blob: str) -> None:
     other.close()
 
 
-def test_a_certificate_that_ends_on_an_open_connection(place: Place, blob: str) -> None:
-    short = place.pair("short", "readers", ends=datetime.timedelta(seconds=4))
-    client = place.connect(short)
-    assert client.status(blob) == 200
-    until(client, blob, 401)
-    client.close()
-
-
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "stock"])
 def test_required_ones_and_other_authorities(tmp_path: Path, fast: bool) -> None:
     """The authorities are exchanged under open connections, on both transports."""

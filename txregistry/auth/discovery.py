@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from ..finishing import background, ended
@@ -55,10 +55,17 @@ class FetchedKeys:
     _fetched: float = 0.0
     _running: Deferred[None] | None = None
     _told: str = ""
+    _stopped: bool = False
 
     async def start(self) -> None:
         """Ask for the first time; nobody waits for it."""
         self._ask()
+
+    async def stop(self) -> None:
+        """Give up an attempt that is being made."""
+        self._stopped = True
+        if self._running is not None:
+            self._running.cancel()
 
     async def current(self, kid: str = "") -> TrustedKeys:
         """The keys, among which that of a token may be expected.
@@ -96,8 +103,9 @@ class FetchedKeys:
         try:
             document = await self.fetch(self.address or await self._discovered())
             keys = await self.world.compute(_trusted, document)
-        except (FetchFailed, OSError, ValueError) as error:
-            self._complain(str(error))
+        except (FetchFailed, OSError, ValueError, CancelledError) as error:
+            if not self._stopped:
+                self._complain(str(error))
         else:
             self._keys, self._fetched = keys, self.clock()
             if self._told:

@@ -75,7 +75,9 @@ class OidcAuthenticator:
                 await issuer.keys.start()
 
     async def stop(self) -> None:
-        """Nothing is kept running."""
+        for issuer in self.issuers.values():
+            if isinstance(issuer.keys, FetchedKeys):
+                await issuer.keys.stop()
 
     def stamp(self, name: str) -> str | None:
         """See :class:`~txregistry.interfaces.IAuthenticator`, as for the following.

@@ -172,6 +172,15 @@ def test_curl(place: Place, blob: str) -> None:
     assert curl(place, *flags(nobody), "-u", "carol:correct horse") == (0, "200")
 
 
+def test_clients_are_told_who_is_trusted(place: Place) -> None:
+    """Those that have several certificates choose by it."""
+    command = [require_tool("openssl"), "s_client", "-connect", place.registry.host]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert "Acceptable client certificate CA names\nCN = Company CA\n" in done.stdout.replace(
+        "CN=", "CN = "
+    )
+
+
 def test_certificates_that_tls_refuses(place: Place, tmp_path: Path) -> None:
     """Another authority of the same name, one that has ended, one of a server, a key of another."""
     other = Authority(tmp_path / "other", "Company CA")

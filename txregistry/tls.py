@@ -13,6 +13,7 @@ from socket import socket
 from typing import Any
 
 from attrs import define, field
+from cryptography import x509
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
@@ -100,8 +101,11 @@ def _ask_clients(context: SSL.Context, settings: Tls) -> None:
     for path in settings.clientcas:
         try:
             context.load_verify_locations(os.fspath(path))
-            context.load_client_ca(os.fspath(path).encode())
-        except (SSL.Error, OSError) as error:
+            if settings.verifies_clients:
+                for authority in x509.load_pem_x509_certificates(path.read_bytes()):
+                    # Clients that have several certificates choose by these names.
+                    context.add_client_ca(authority)
+        except (SSL.Error, OSError, ValueError) as error:
             raise ValueError(
                 f"the authorities in {path} cannot be used: {_reason(error)}"
             ) from None

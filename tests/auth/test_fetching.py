@@ -55,6 +55,7 @@ async def test_servers_that_nobody_vouches_for(issuer: CiIssuer, tmp_path: Path)
     [
         ((302, {"Location": "https://localhost/x"}, b""), "302"),
         ((404, {}, b"{}"), "404"),
+        ((500, {"Content-Length": "1000000"}, b" " * 1000), "500"),
         ((200, {}, b" " * (fetching.LARGEST + 1)), "more than"),
         ((200, {"Content-Length": "100"}, b"{}"), "broke off"),
     ],

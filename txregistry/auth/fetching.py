@@ -79,6 +79,7 @@ async def _fetch(reactor: Any, address: str, authorities: bytes | None) -> bytes
     body = Body()
     answer.deliverBody(body)
     if answer.code != 200:
+        body.whole.addErrback(lambda _: None)
         body.cut()
         raise FetchFailed(f"the answer is {answer.code}, which is of no use")
     return await body.whole

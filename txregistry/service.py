@@ -63,7 +63,11 @@ class Share:
 
 
 def make_site(
-    settings: Settings, registry: Registry, reactor: Any, workers: int = 1
+    settings: Settings,
+    registry: Registry,
+    reactor: Any,
+    workers: int = 1,
+    tls: CurrentContext | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
@@ -109,6 +113,7 @@ def make_site(
         headers,
         Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
         http.fast.sendfile,
+        None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
 
 
@@ -299,7 +304,7 @@ def make_service(
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of)
+    site = make_site(settings, registry, reactor, share.of, tls)
     admin = None
     if settings.http.debug.addr and share.number == 0:
         admin = make_admin(settings, registry, site, reactor)

@@ -241,6 +241,12 @@ class Tls:
         example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
     )
 
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether the certificate of a client, where there is one, is of an authority."""
+        verifying = ("require-and-verify-client-cert", "verify-client-cert-if-given")
+        return bool(self.clientcas) and self.clientauth in verifying
+
 
 @frozen
 class Debug:

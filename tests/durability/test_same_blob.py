@@ -201,8 +201,7 @@ def gone(client: Client, pushers: list[Pusher]) -> bool:
     )
 
 
-# On S3 a multipart upload may be left, which the next start aborts: in the nightly form only.
-@pytest.fixture(params=[kind for kind in KINDS if NIGHTLY or kind != "s3"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty storage of each kind."""
     return make_store(request.param, tmp_path / "registry", request)

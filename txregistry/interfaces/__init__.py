@@ -59,6 +59,7 @@ from .storage import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     ObjectStat,
     OffsetMismatch,
@@ -66,6 +67,7 @@ from .storage import (
     StorageFull,
     StorageUnavailable,
     UploadMissing,
+    UploadStat,
 )
 
 API = (1, 0)
@@ -103,6 +105,7 @@ __all__ = [
     "IStorageDriver",
     "IStorageMaker",
     "ITokenService",
+    "IUploads",
     "IWorld",
     "Issued",
     "Manifest",
@@ -122,4 +125,5 @@ __all__ = [
     "Upload",
     "UploadMissing",
     "UploadRecord",
+    "UploadStat",
 ]

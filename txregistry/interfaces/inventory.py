@@ -35,6 +35,9 @@ class IInventory(Interface):
     ) -> Awaitable[Sequence[tuple[Tag, Digest]]]:
         """Tags of a repository."""
 
+    def lacking(repository: RepositoryName, after: str, limit: int) -> Awaitable[Sequence[Digest]]:
+        """Manifests of a repository that refer to what it does not hold, subjects left aside."""
+
     def known_blobs(
         repository: RepositoryName, digests: Collection[Digest]
     ) -> Awaitable[Collection[Digest]]:

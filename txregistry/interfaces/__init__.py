@@ -42,6 +42,7 @@ from .plugins import (
 )
 from .registry import (
     Blob,
+    BlobStat,
     IDoor,
     IRegistry,
     Manifest,
@@ -79,6 +80,7 @@ __all__ = [
     "AdoptionState",
     "Blob",
     "BlobRecord",
+    "BlobStat",
     "Challenge",
     "Conflict",
     "Decision",

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define
 from zope.interface import implementer
 
-from ..interfaces import BlobRecord, IInventory
+from ..interfaces import BlobRecord, IInventory, TagRecord
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
 from .queries import Connection
@@ -41,6 +41,10 @@ LACKING = f"""
             SELECT 1 FROM manifest AS held
             WHERE held.repository = wanted.repository AND held.digest = wanted.digest))
     ORDER BY manifest LIMIT ?
+"""
+TAG_RECORDS = f"""
+    SELECT name, digest, updated FROM tag WHERE repository = {NUMBER} AND name > ?
+    ORDER BY name LIMIT ?
 """
 KNOWN_BLOBS = f"""
     SELECT digest FROM blob WHERE repository = {NUMBER}
@@ -93,6 +97,12 @@ class SqliteInventory:
     async def lacking(self, repository: RepositoryName, after: str, limit: int) -> Sequence[Digest]:
         rows = await self._rows(LACKING, repository, after, limit)
         return [Digest(digest) for (digest,) in rows]
+
+    async def tag_records(
+        self, repository: RepositoryName, after: str, limit: int
+    ) -> Sequence[TagRecord]:
+        rows = await self._rows(TAG_RECORDS, repository, after, limit)
+        return [TagRecord(Tag(name), Digest(digest), updated) for name, digest, updated in rows]
 
     async def known_blobs(
         self, repository: RepositoryName, digests: Collection[Digest]

@@ -153,13 +153,13 @@ class Registry:
     async def _purge(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
         before = self.core.uploads.clock() - purging.age
+        what = "would be removed" if purging.dryrun else "were removed"
         purged = await self.core.uploads.purge(before, really=not purging.dryrun)
         if purged:
-            _log.info(
-                "{count} stale upload sessions {what}",
-                count=len(purged),
-                what="would be removed" if purging.dryrun else "were removed",
-            )
+            _log.info("{count} stale upload sessions {what}", count=len(purged), what=what)
+        unknown = await self.core.uploads.purge_unknown(before, really=not purging.dryrun)
+        if unknown:
+            _log.info("{count} uploads of no session {what}", count=unknown, what=what)
 
 
 def database_path(settings: Settings) -> Path | None:

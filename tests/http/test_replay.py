@@ -179,6 +179,21 @@ def test_head_and_get_are_two(bench: Bench) -> None:
     assert bench.notes.noted[-1].length == 0
 
 
+def test_an_answer_that_tells_of_a_file(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    bench.handlers.answers[b"/file"] = lambda: Answer(
+        200 if path.exists() else 404, length=5, reuse=Reuse("one", path) if path.exists() else None
+    )
+    head = (b"/file", HEAD, b"HEAD")
+    path.write_bytes(b"12345")
+    assert bench.long_ways(head, head, head) == 1
+    path.unlink()
+    assert bench.ask(*head).startswith(b"HTTP/1.1 404")
+    assert bench.long_ways(head, head) == 2
+    path.write_bytes(b"12345")
+    assert bench.long_ways(head, head) == 1
+
+
 def test_other_methods_are_never_kept(bench: Bench) -> None:
     for method in (b"PUT", b"DELETE", b"OPTIONS"):
         assert bench.long_ways((b"/one", HEAD, method), (b"/one", HEAD, method)) == 2

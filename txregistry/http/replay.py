@@ -24,7 +24,7 @@ from ..interfaces import StorageError, Touched
 from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
-from .sending import last_fields, open_again
+from .sending import is_there, last_fields, open_again
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -108,6 +108,7 @@ class Visitor:
 class Kept:
     """An answer: its head without the last fields, and its body or the file of its body.
 
+    The file of an answer to HEAD is the one that it tells of.
     ``repository`` is what it depends on, None for an answer that always holds.
     """
 
@@ -164,7 +165,11 @@ class Replay:
                 return False
         self._kept.move_to_end(key)
         if kept.path is not None:
-            return self._give_file(connection, key, kept, visitor)
+            if kept.method != "HEAD":
+                return self._give_file(connection, key, kept, visitor)
+            if not is_there(kept.path):
+                self._drop(key)
+                return False
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
         _note(connection, kept, visitor, identifier, began, 200, kept.length)
@@ -218,7 +223,7 @@ class Replay:
             return
         if recipe.revision != self._revision:
             self._catch_up()
-        body, path, length = b"", None, 0
+        body, path, length = b"", reuse.path, 0
         if request.method != b"HEAD":
             length = answer.content_length
             if not isinstance(answer.body, Stream):

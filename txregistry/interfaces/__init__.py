@@ -56,6 +56,7 @@ from .plugins import (
 )
 from .registry import (
     Blob,
+    BlobStat,
     IDoor,
     IRegistry,
     Manifest,
@@ -73,6 +74,7 @@ from .storage import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     ObjectStat,
     OffsetMismatch,
@@ -80,6 +82,7 @@ from .storage import (
     StorageFull,
     StorageUnavailable,
     UploadMissing,
+    UploadStat,
 )
 
 API = (1, 0)
@@ -91,6 +94,7 @@ __all__ = [
     "AdoptionState",
     "Blob",
     "BlobRecord",
+    "BlobStat",
     "Challenge",
     "Collected",
     "Conflict",
@@ -126,6 +130,7 @@ __all__ = [
     "IStorageDriver",
     "IStorageMaker",
     "ITokenService",
+    "IUploads",
     "IWorld",
     "Issued",
     "Manifest",
@@ -150,5 +155,6 @@ __all__ = [
     "Upload",
     "UploadMissing",
     "UploadRecord",
+    "UploadStat",
     "Usage",
 ]

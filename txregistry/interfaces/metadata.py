@@ -261,6 +261,9 @@ class IMetadata(Interface):
     def stale_uploads(before: float, limit: int) -> Awaitable[Sequence[UploadRecord]]:
         """Sessions whose last write lies before a time, oldest first."""
 
+    def known_uploads(tokens: Collection[str]) -> Awaitable[Collection[str]]:
+        """Those tokens which are of sessions."""
+
     def pending(limit: int) -> Awaitable[Sequence[PendingChange]]:
         """Tree changes that are not known to be durable, in the order they were made."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..interfaces import (
     BlobRecord,
@@ -76,6 +76,7 @@ FEW = 200
 
 UPLOAD = "SELECT * FROM upload WHERE id = ? AND repository = ?"
 STALE = "SELECT * FROM upload WHERE written < ? ORDER BY written LIMIT ?"
+KNOWN = "SELECT token FROM upload WHERE token IN (SELECT value FROM json_each(?))"
 ABSENT = """
     SELECT wanted.value FROM json_each(?1) AS wanted
     WHERE NOT EXISTS (SELECT 1 FROM blob WHERE repository = ?2 AND digest = wanted.value)
@@ -179,6 +180,11 @@ def upload(
 def stale_uploads(connection: Connection, before: float, limit: int) -> list[UploadRecord]:
     """See ``IMetadata.stale_uploads``."""
     return [_upload(row) for row in connection.execute(STALE, (before, limit))]
+
+
+def known_uploads(connection: Connection, tokens: Collection[str]) -> set[str]:
+    """See ``IMetadata.known_uploads``."""
+    return {token for (token,) in connection.execute(KNOWN, (json.dumps(list(tokens)),))}
 
 
 def pending(connection: Connection, limit: int) -> list[PendingChange]:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -232,6 +232,9 @@ class SqliteMetadata:
 
     async def stale_uploads(self, before: float, limit: int) -> Sequence[UploadRecord]:
         return await self.look_far(queries.stale_uploads, before, limit)
+
+    async def known_uploads(self, tokens: Collection[str]) -> Collection[str]:
+        return await self.look_far(queries.known_uploads, tokens)
 
     async def pending(self, limit: int) -> Sequence[PendingChange]:
         return await self.look_far(queries.pending, limit)

@@ -24,6 +24,7 @@ from ..interfaces import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     IWorld,
     OffsetMismatch,
     StorageError,
@@ -42,6 +43,9 @@ INLINE = 32 * 1024
 """Pieces up to this many bytes are hashed in place: cheaper than a change of threads."""
 
 TOUCH_INTERVAL = 60.0
+
+PAGE = 1000
+"""Uploads that are listed at a time."""
 
 REMEMBERED = 4096
 """Sessions whose running hash is kept; those that go on in another process are never ended here."""
@@ -203,10 +207,6 @@ class Uploads:
         The bytes go first: on a full disk their room is what the database needs.
         """
         await self.driver.abandon(record.token)
-        await self.forget(record)
-
-    async def forget(self, record: UploadRecord) -> None:
-        """End a session; its bytes stay."""
         self._known.pop(record.id, None)
         await self.metadata.end_upload(record.id)
 
@@ -229,6 +229,27 @@ class Uploads:
             for record in stale:
                 await self.drop(record)
         return purged
+
+    async def purge_unknown(self, before: float, really: bool = True) -> int:
+        """Drop uploads that no session knows of, since a process died between the two.
+
+        :param before: those whose last write lies before it, in seconds since the epoch; one that
+            is just made has no session yet.
+        :return: how many there are.
+        """
+        listing = IUploads(self.driver, None)
+        after, count = "", 0
+        while listing is not None and (page := await listing.uploads(after, PAGE)):
+            after = page[-1].token
+            tokens = [each.token for each in page if each.modified.timestamp() < before]
+            # Asked after the list was made, so that none is missed which got its session meanwhile.
+            known = await self.metadata.known_uploads(tokens)
+            unknown = [token for token in tokens if token not in known]
+            count += len(unknown)
+            if really:
+                for token in unknown:
+                    await self.driver.abandon(token)
+        return count
 
     async def _enter(self, record: UploadRecord, body: IReader) -> Session:
         session = self._known.get(record.id) or self._remember(record.id, Session())
@@ -330,8 +351,11 @@ class Uploads:
             await self.metadata.touch_upload(record.id, now)
 
     async def _gone(self, record: UploadRecord) -> UploadUnknown:
-        """End a session whose bytes are not there any more; the error that tells the client."""
-        await self.forget(record)
+        """End a session whose bytes cannot be had any more; the error that tells the client.
+
+        Something may be left of them, which goes too.
+        """
+        await self.drop(record)
         return UploadUnknown(
             "the bytes of this upload session are gone; start a new one", {"id": record.id}
         )

@@ -349,6 +349,17 @@ class MetadataContract:
         await metadata.touch_upload("b" * 32, 50.0)
         assert [each.id[0] for each in await metadata.stale_uploads(40.0, 2)] == ["c", "a"]
 
+    @asynchronous
+    async def test_uploads_that_sessions_know(self, metadata: Any) -> None:
+        known = [self.upload(name, 1.0) for name in "ab"]
+        for each in known:
+            await metadata.start_upload(each, 0)
+        tokens = [each.token for each in known]
+        assert set(await metadata.known_uploads([*tokens, "other"])) == set(tokens)
+        await metadata.end_upload(known[0].id)
+        assert set(await metadata.known_uploads([*tokens, "other"])) == {tokens[1]}
+        assert set(await metadata.known_uploads([])) == set()
+
     # --- the tree and the log ----------------------------------------------------------------
 
     @asynchronous

@@ -13,9 +13,12 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from .auth.access_settings import Access, policy
+from .auth.apikeys import NAME as KEYS
+from .auth.apikeys import ApiKeys
 from .auth.current import CurrentPolicy
 from .auth.damping import Damping
 from .auth.gate import Gate
+from .auth.key_office import KeyOffice
 from .auth.settings import Auth, TokenServiceSettings
 from .config.settings import Settings
 from .http.routes import TOKEN
@@ -25,6 +28,7 @@ from .interfaces import (
     IAuthenticatorMaker,
     IDoor,
     IGate,
+    IKeyStore,
     ILifecycle,
     ITokenService,
 )
@@ -50,6 +54,7 @@ class Admission:
     gate: IGate | None = None
     tokens: ITokenService | None = None
     policy: CurrentPolicy | None = None
+    keys: KeyOffice | None = None
     living: Sequence[ILifecycle] = ()
 
     async def start(self) -> None:
@@ -70,24 +75,31 @@ class Admission:
         if self.policy is None:
             return
         before, self.policy.inner = self.policy.inner, policy(settings)
+        if self.keys is not None:
+            self.keys.groups = settings.groups
         if self.policy.grants_anonymous() and not before.grants_anonymous() and not self.tokens:
             _log.warn(
                 "rules grant something to anonymous now; clients are told so by a restart only"
             )
 
 
-def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
+def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) -> Admission:
     """Put a gate before a registry, if the settings want one.
 
+    :param store: where API keys are kept.
     :raises ValueError: an authenticator refuses its settings, or the keys cannot be used.
     """
     auth = settings.auth
-    if not auth.authenticators:
+    if not auth.asks:
         return Admission(door)
     makers = discover(IAuthenticatorMaker).makers
     asked: dict[str, IAuthenticator] = {
         name: makers[name].make(options, world) for name, options in auth.authenticators
     }
+    office: KeyOffice | None = None
+    if auth.apikeys.enabled:
+        office = KeyOffice(store, auth.apikeys, settings.access.groups, time.time)
+        asked = {KEYS: ApiKeys(store, asked, time.time), **asked}
     rules = CurrentPolicy(policy(settings.access))
     tokens: ITokenService | None = None
     shown = _challenge(auth, makers)
@@ -101,7 +113,7 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     )
     living = [each for each in asked.values() if ILifecycle.providedBy(each)]
     gate = Gate(asked, damping, shown, time.time)
-    return Admission(GuardedDoor(door, rules), gate, tokens, rules, living)
+    return Admission(GuardedDoor(door, rules), gate, tokens, rules, office, living)
 
 
 def _token_service(
@@ -128,4 +140,5 @@ def _token_service(
 def _challenge(auth: Auth, makers: Mapping[str, IAuthenticatorMaker]) -> Challenge:
     """What clients are shown: an issuer of tokens if there is one, since it serves all of them."""
     found = [makers[name].challenge(options) for name, options in auth.authenticators]
+    found.append(Challenge("Basic", "registry"))
     return next((each for each in found if each.scheme == "Bearer"), found[0])

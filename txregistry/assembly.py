@@ -28,6 +28,7 @@ from .interfaces import (
     StorageError,
 )
 from .metadata.adoption import SqliteAdoption
+from .metadata.apikeys import SqliteKeys
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
@@ -172,7 +173,14 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         driver,
         metadata,
         tree,
-        Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
+        Uploads(
+            driver,
+            metadata,
+            world,
+            limits.blobsize,
+            limits.uploads,
+            limits.uploadsperidentity,
+        ),
         Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
     )
     adoption = SqliteAdoption(metadata, layout.REPOSITORIES)
@@ -196,7 +204,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         world,
         core,
         door,
-        admit_to(door, settings, world),
+        admit_to(door, settings, world, SqliteKeys(metadata)),
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,

@@ -97,6 +97,7 @@ def make_site(
         rules,
         registry.admission.gate,
         registry.admission.tokens,
+        registry.admission.keys,
     )
     requests = settings.log.accesslog
     return RegistrySite(

@@ -129,6 +129,18 @@ def test_open_sessions(tmp_path: Path) -> None:
         client.start("a")
 
 
+def test_open_sessions_of_an_address(tmp_path: Path) -> None:
+    with configured(tmp_path, http={"limits": {"uploadsperidentity": 2}}) as (_, client):
+        locations = [client.start("a").location for _ in range(2)]
+        for query in ("", f"?digest={digest_of(b'whole')}"):
+            reply = client.call("POST", f"/v2/b/blobs/uploads/{query}", b"whole")
+            assert (reply.status, reply.code) == (429, "TOOMANYREQUESTS")
+            assert int(reply.headers["retry-after"]) > 0
+            assert "finish or cancel some" in reply.json()["errors"][0]["message"]
+        client.call("DELETE", locations[0])
+        client.start("a")
+
+
 def test_stale_sessions_are_purged_by_their_last_write(tmp_path: Path) -> None:
     purging = {"enabled": True, "age": "1s", "interval": "200ms"}
     settings = {"storage": {"maintenance": {"uploadpurging": purging}}}

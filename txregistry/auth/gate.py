@@ -14,6 +14,7 @@ from ..interfaces import Challenge, IAuthenticator, IGate, StorageUnavailable
 from ..model.access import ANONYMOUS, Credentials, Identity, Password, Token
 from ..model.errors import RegistryError, Unauthorized, Unavailable
 from .damping import Damping
+from .key_text import is_key
 
 GOOD_FOR = 5.0
 """Seconds that an identity is good for before its credentials are looked at again: what the fast
@@ -42,8 +43,11 @@ class Gate:
     async def identify(self, credentials: Credentials | None, address: str) -> Identity:
         if credentials is None:
             return ANONYMOUS
+        if isinstance(credentials, Password) and is_key(credentials.secret):
+            # Clients send keys as passwords; what name they send with it does not matter.
+            credentials = Token(credentials.secret)
         if isinstance(credentials, Token):
-            # Tokens cannot be guessed, and old ones are sent by everybody.
+            # Tokens and keys cannot be guessed, and old ones are sent by everybody.
             identity = await self._ask(credentials)
             if identity is None:
                 raise Unauthorized("the token is not good, or not any more", (), "invalid_token")

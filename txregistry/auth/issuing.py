@@ -15,12 +15,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from joserfc import jwt
 from joserfc.errors import JoseError
 from zope.interface import implementer
 
-from ..interfaces import IAccessPolicy, IAuthenticator, ILifecycle, Issued, ITokenService
+from ..interfaces import (
+    IAccessPolicy,
+    IAuthenticator,
+    ILifecycle,
+    IRecalling,
+    Issued,
+    ITokenService,
+)
 from ..model.access import Credentials, Identity, Right, Scope, Token, order
 from ..model.errors import NameInvalid
 from ..model.names import RepositoryName
@@ -160,24 +167,27 @@ class TokenService:
 
     def _identity(self, claims: dict[str, Any]) -> Identity | None:
         """Who a token was given to, if the account is still what it was."""
+        found = self._account(claims)
+        if found is None:
+            return None
+        scopes = tuple(
+            Scope(each["type"], each["name"], frozenset(each["actions"]))
+            for each in claims["access"]
+        )
+        until = min(found.until, claims["exp"])
+        return evolve(found, scopes=scopes, bearer=True, until=until)
+
+    def _account(self, claims: dict[str, Any]) -> Identity | None:
         name = claims["sub"]
         account, stamp = claims["account"]
         if name:
             authenticator = self.authenticators.get(account)
+            if IRecalling.providedBy(authenticator):
+                recalled: Identity | None = IRecalling(authenticator).recall(name, stamp)
+                return recalled
             if authenticator is None or authenticator.stamp(name) != stamp:
                 return None
-        return Identity(
-            name,
-            frozenset(claims["groups"]),
-            account,
-            stamp,
-            tuple(
-                Scope(each["type"], each["name"], frozenset(each["actions"]))
-                for each in claims["access"]
-            ),
-            bearer=True,
-            until=claims["exp"],
-        )
+        return Identity(name, frozenset(claims["groups"]), account, stamp)
 
     def _claims(self, text: str, kind: str) -> dict[str, Any] | None:
         """What a token of ours says, None if it is none, or another kind, or too old."""

@@ -54,7 +54,7 @@ def run(chosen: argparse.Namespace) -> int:
     identity = ANONYMOUS
     if chosen.user != NOBODY:
         identity = Identity(chosen.user, frozenset(chosen.group))
-    if settings.auth.authenticators:
+    if settings.auth.asks:
         decision = policy(settings.access).decide(identity, Right(chosen.action), repository)
         allowed, because = decision.allowed, decision.because
     else:

@@ -268,6 +268,12 @@ class HttpLimits:
     manifestsize: Size = option("Bytes of a manifest.", default=Size(4 * 1024 * 1024))
     blobsize: Size = option("Bytes of a blob.", default=Size(50 * 1024**3))
     uploads: int = option("Open upload sessions.", default=10_000)
+    uploadsperidentity: int = option(
+        "Open upload sessions of one account; of one address (IPv6: of one /64) without a login. "
+        "Sessions that were given up count until they are removed "
+        "(storage.maintenance.uploadpurging).",
+        default=1000,
+    )
 
 
 @frozen

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..finishing import shield
-from ..interfaces import IDoor, IGate, IRegistry, ITokenService
+from ..interfaces import IDoor, IGate, IKeyOffice, IRegistry, ITokenService
 from ..log import request_id
 from ..model.access import ANONYMOUS
 from ..model.errors import Unauthorized
@@ -25,6 +25,7 @@ from .addresses import Addresses
 from .answers import Answer, Reuse
 from .blobs import BlobHandlers
 from .credentials import Challenges, read_credentials
+from .keys import KeyHandlers
 from .lists import ListHandlers
 from .manifests import ManifestHandlers
 from .problems import answer_to
@@ -47,6 +48,7 @@ class RegistryApp:
     :param rules: sizes and page limits.
     :param gate: finds out who asks; None lets in everybody.
     :param tokens: gives out tokens, where this registry does.
+    :param keys: makes API keys, where this registry does.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class RegistryApp:
         rules: Rules,
         gate: IGate | None = None,
         tokens: ITokenService | None = None,
+        keys: IKeyOffice | None = None,
     ) -> None:
         self._door = door
         self._gate = gate
@@ -94,6 +97,11 @@ class RegistryApp:
             table[routes.TOKEN] = {"GET": issuing.get, "POST": issuing.post}
             table[routes.TOKEN_KEYS] = {"GET": issuing.keys}
             served += routes.TOKEN_ROUTES
+        if keys is not None:
+            office = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
+            table[routes.KEYS] = {"GET": office.listed, "POST": office.make}
+            table[routes.KEY] = {"DELETE": office.revoke}
+            served += routes.KEY_ROUTES
         for route in served:
             for method in route.methods:
                 self._add(route, method, table[route][method], addresses.prefix)

@@ -11,6 +11,7 @@ from .access import (
     IAuthenticator,
     IAuthenticatorMaker,
     IGate,
+    IRecalling,
     Issued,
     ITokenService,
 )
@@ -21,12 +22,19 @@ from .adoption import (
     IAdoption,
     Sight,
 )
+from .apikeys import (
+    IKeyOffice,
+    IKeyStore,
+    KeyRecord,
+    KeyWish,
+)
 from .inventory import (
     IInventory,
 )
 from .metadata import (
     BlobRecord,
     Conflict,
+    HolderFull,
     IMetadata,
     ManifestRecord,
     PendingChange,
@@ -81,6 +89,7 @@ __all__ = [
     "Conflict",
     "Decision",
     "Finds",
+    "HolderFull",
     "IAccessPolicy",
     "IAdoption",
     "IAuthenticator",
@@ -91,6 +100,8 @@ __all__ = [
     "IGathering",
     "IHealth",
     "IInventory",
+    "IKeyOffice",
+    "IKeyStore",
     "ILifecycle",
     "ILocalFile",
     "ILocating",
@@ -98,6 +109,7 @@ __all__ = [
     "IMetadata",
     "IMoving",
     "IReader",
+    "IRecalling",
     "IRegistry",
     "IShownAppend",
     "IStorageDriver",
@@ -105,6 +117,8 @@ __all__ = [
     "ITokenService",
     "IWorld",
     "Issued",
+    "KeyRecord",
+    "KeyWish",
     "Manifest",
     "ManifestRecord",
     "ObjectMissing",

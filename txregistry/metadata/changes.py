@@ -14,6 +14,7 @@ from attrs import asdict
 from ..interfaces import (
     BlobRecord,
     Conflict,
+    HolderFull,
     ManifestRecord,
     PendingChange,
     TagFixed,
@@ -221,18 +222,23 @@ def delete_tag(connection: Connection, repository: RepositoryName, tag: Tag) -> 
         raise Conflict([tag])
 
 
-def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> None:
+def start_upload(connection: Connection, upload: UploadRecord, limit: int, each: int) -> None:
     """Remember a session.
 
+    :raises HolderFull: there are too many of its holder.
     :raises Conflict: there are too many.
     """
+    if each:
+        query = "SELECT count(*) FROM upload WHERE holder = ?"
+        if connection.execute(query, (upload.holder,)).fetchone()[0] >= each:
+            raise HolderFull
     if limit:
         count = connection.execute("SELECT count(*) FROM upload").fetchone()[0]
         if count >= limit:
             raise Conflict
     connection.execute(
-        "INSERT INTO upload (id, repository, token, algorithm, started, written, actor)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO upload (id, repository, token, algorithm, started, written, actor, holder)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             upload.id,
             upload.repository,
@@ -241,6 +247,7 @@ def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> No
             upload.started,
             upload.written,
             upload.actor,
+            upload.holder,
         ),
     )
 

@@ -16,6 +16,7 @@ from ..interfaces import (
     Blob,
     BlobRecord,
     Conflict,
+    HolderFull,
     IDoor,
     ILocalFile,
     ILocating,
@@ -161,7 +162,15 @@ class StoredRegistry:
     async def start_upload(self, repository: RepositoryName, algorithm: str) -> Upload:
         with storage_errors():
             try:
-                record = await self.core.uploads.start(repository, algorithm, self.origin.actor)
+                record = await self.core.uploads.start(
+                    repository, algorithm, self.origin.actor, self.origin.holder
+                )
+            except HolderFull:
+                raise TooManyRequests(
+                    "you have too many upload sessions open; finish or cancel some, or wait until "
+                    "some that were given up are removed",
+                    60,
+                ) from None
             except Conflict:
                 raise TooManyRequests(
                     "too many upload sessions are open; finish or cancel some", 60

@@ -32,6 +32,7 @@ from .problems import answer_to
 from .request import RegistryRequest
 from .rules import Rules
 from .sending import send
+from .throttle import Throttle
 from .tokens import TokenHandlers
 from .uploads import UploadHandlers
 
@@ -49,6 +50,7 @@ class RegistryApp:
     :param gate: finds out who asks; None lets in everybody.
     :param tokens: gives out tokens, where this registry does.
     :param keys: makes API keys, where this registry does.
+    :param throttle: counts requests.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class RegistryApp:
         gate: IGate | None = None,
         tokens: ITokenService | None = None,
         keys: IKeyOffice | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._door = door
+        self._throttle = throttle
         self._gate = gate
         if gate is not None:
             self._challenges = Challenges(gate.challenge(), addresses.base, addresses.prefix)
@@ -136,10 +140,16 @@ class RegistryApp:
         token = request_id.set(request.identifier)
         try:
             try:
+                # Whoever only looks whether somebody is there is never refused.
+                throttle = None if route is routes.ALIVE else self._throttle
+                host = request.client_host()
+                if throttle is not None:
+                    throttle.from_address(host)
                 if self._gate is not None:
                     credentials = read_credentials(request.header("Authorization"))
-                    host = request.client_host()
                     request.identity = await self._gate.identify(credentials, host)
+                    if throttle is not None:
+                        throttle.from_account(request.identity.name)
                 registry = await self._door.admit(request.origin(), request.identity)
                 answer: Answer | None = await endpoint(registry, request, **parts)
             except Unauthorized as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 
 from txregistry.auth import damping as module
@@ -203,6 +203,20 @@ def test_others_do_not_notice() -> None:
     assert outcomes(others) == [Identity] * 2
 
 
+def test_an_address_has_only_some_at_once() -> None:
+    """Also where nothing is counted: others wait for the same threads."""
+    bench = Logins()
+    bench.gate.damping.per_account = bench.gate.damping.per_address = 0
+    logins = [bench.start("right", f"account {number}") for number in range(50)]
+    assert len(bench.slow.asked) == module.AT_ONCE
+    other = bench.start("right", "alice", THERE)
+    bench.slow.decide(module.AT_ONCE)
+    assert outcomes([other]) == [Identity]
+    while bench.slow.asked:
+        bench.slow.decide()
+    assert outcomes(logins) == [Identity] * 50
+
+
 def test_whoever_leaves_has_tried() -> None:
     bench = Logins()
     guesses = [bench.start(str(number)) for number in range(5)]
@@ -223,6 +237,21 @@ def test_a_checker_that_fails_counts_nothing() -> None:
         login = bench.start("right")
         bench.slow.asked.pop()[1].errback(StorageUnavailable("down"))
         assert outcomes([login]) == [Unavailable]
+
+
+def test_refusals_come_late() -> None:
+    bench = Logins()
+    bench.gate.pause = lambda: deferLater(bench.clock, 1)
+    for number in range(3):
+        bench.start(str(number))
+        bench.slow.decide()
+    refused = bench.start("right")
+    assert not refused.called
+    others = bench.start("right", "bob")
+    bench.slow.decide()
+    assert outcomes([others]) == [Identity]
+    bench.clock.advance(1)
+    assert outcomes([refused]) == [TooManyRequests]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ REMEMBERED = 20_000
 """Counts of each kind that are kept. The oldest go first, of which an address that is over its own
 limit cannot add any: it is refused before anything is counted."""
 
+AT_ONCE = 4
+"""Logins of one address that are looked at at once; more wait for them, so that whoever sends many
+does not hold up those of other addresses, which wait for the same threads."""
+
 Key = tuple[str, ...]
 
 
@@ -90,19 +94,18 @@ class Damping:
     def _full(self, block: str, account: str) -> Tally | None:
         """What cannot take another login before one that is under way has ended."""
         found = None
-        for counts, key, limit in (
-            (self._addresses, (block,), self.per_address),
-            (self._pairs, (block, account), self.per_account),
+        for tally, limit in (
+            (self._addresses.get((block,)), self.per_address),
+            (self._pairs.get((block, account)), self.per_account),
         ):
-            tally = counts.get(key)
-            if tally is None or not limit:
+            if tally is None:
                 continue
             left = tally.began + self.window - self.clock()
             if left <= 0:
                 tally.failures = 0
-            if tally.failures >= limit:
+            if limit and tally.failures >= limit:
                 raise TooManyRequests("too many wrong logins; wait before the next", int(left) + 1)
-            if tally.failures + tally.running >= limit:
+            if tally.running >= min(AT_ONCE, limit - tally.failures if limit else AT_ONCE):
                 found = tally
         return found
 

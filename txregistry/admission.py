@@ -5,14 +5,11 @@ May import everything.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from .auth.access_settings import Access, policy
@@ -115,13 +112,8 @@ def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) ->
         world.reactor.seconds, failures.peraccount, failures.peraddress, failures.window
     )
     living = [each for each in asked.values() if ILifecycle.providedBy(each)]
-    gate = Gate(asked, damping, shown, time.time, lambda: _pause(world.reactor))
+    gate = Gate(asked, damping, shown, time.time)
     return Admission(GuardedDoor(door, rules), gate, tokens, rules, office, living)
-
-
-def _pause(reactor: Any) -> Deferred[None]:
-    """About a second; not the same for all, so that they do not come back all at once."""
-    return deferLater(reactor, random.uniform(0.5, 1.5))
 
 
 def _token_service(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from txregistry.auth import damping as module
@@ -237,21 +237,6 @@ def test_a_checker_that_fails_counts_nothing() -> None:
         login = bench.start("right")
         bench.slow.asked.pop()[1].errback(StorageUnavailable("down"))
         assert outcomes([login]) == [Unavailable]
-
-
-def test_refusals_come_late() -> None:
-    bench = Logins()
-    bench.gate.pause = lambda: deferLater(bench.clock, 1)
-    for number in range(3):
-        bench.start(str(number))
-        bench.slow.decide()
-    refused = bench.start("right")
-    assert not refused.called
-    others = bench.start("right", "bob")
-    bench.slow.decide()
-    assert outcomes([others]) == [Identity]
-    bench.clock.advance(1)
-    assert outcomes([refused]) == [TooManyRequests]
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,20 @@ May import the interfaces, the model and other modules of this room.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import define, evolve
 from zope.interface import implementer
 
 from ..interfaces import Challenge, IAuthenticator, IGate, StorageUnavailable
 from ..model.access import ANONYMOUS, Credentials, Identity, Password, Token
-from ..model.errors import RegistryError, TooManyRequests, Unauthorized, Unavailable
+from ..model.errors import RegistryError, Unauthorized, Unavailable
 from .damping import Damping
 from .key_text import is_key
 
 GOOD_FOR = 5.0
 """Seconds that an identity is good for before its credentials are looked at again: what the fast
 path gives out meanwhile is given to an account that may be gone."""
-
-
-async def _at_once() -> None:
-    pass
 
 
 @implementer(IGate)
@@ -33,15 +29,12 @@ class Gate:
     :param authenticators: by name, in the order of the configuration.
     :param shown: how clients are told to authenticate.
     :param clock: seconds since the epoch.
-    :param pause: waits before a login is refused that is not looked at, which costs whoever sends
-        many at once their speed, and others nothing.
     """
 
     authenticators: Mapping[str, IAuthenticator]
     damping: Damping
     shown: Challenge
     clock: Callable[[], float]
-    pause: Callable[[], Awaitable[None]] = _at_once
 
     def challenge(self) -> Challenge:
         """See :class:`~txregistry.interfaces.IGate`, as for each of the following."""
@@ -65,11 +58,7 @@ class Gate:
         return self._for_now(identity)
 
     async def _login(self, credentials: Password, address: str) -> Identity | None:
-        try:
-            attempt = await self.damping.begin(address, credentials.name)
-        except TooManyRequests:
-            await self.pause()
-            raise
+        attempt = await self.damping.begin(address, credentials.name)
         # Whoever leaves before the answer has tried as well.
         right: bool | None = False
         try:

@@ -5,6 +5,7 @@ May import Klein, Twisted and other modules of this room.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from attrs import evolve
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -19,7 +21,7 @@ from ..finishing import shield
 from ..interfaces import IDoor, IGate, IKeyOffice, IRegistry, ITokenService
 from ..log import request_id
 from ..model.access import ANONYMOUS
-from ..model.errors import Unauthorized
+from ..model.errors import TooManyRequests, Unauthorized
 from . import routes
 from .addresses import Addresses
 from .answers import Answer, Reuse
@@ -39,6 +41,10 @@ from .uploads import UploadHandlers
 Endpoint = Callable[..., Awaitable[Answer]]
 
 READING = frozenset({b"GET", b"HEAD"})
+
+PENALTY = 0.5, 1.5
+"""Seconds until those are refused who ask too much: between these, so that they do not come back
+all at once."""
 
 
 class RegistryApp:
@@ -140,18 +146,7 @@ class RegistryApp:
         token = request_id.set(request.identifier)
         try:
             try:
-                # Whoever only looks whether somebody is there is never refused.
-                throttle = None if route is routes.ALIVE else self._throttle
-                host = request.client_host()
-                if throttle is not None:
-                    throttle.from_address(host)
-                if self._gate is not None:
-                    credentials = read_credentials(request.header("Authorization"))
-                    request.identity = await self._gate.identify(credentials, host)
-                    if throttle is not None:
-                        throttle.from_account(request.identity.name)
-                registry = await self._door.admit(request.origin(), request.identity)
-                answer: Answer | None = await endpoint(registry, request, **parts)
+                answer: Answer | None = await self._answer(request, route, endpoint, parts)
             except Unauthorized as error:
                 answer = self._unauthorized(request, error)
             except Exception as error:
@@ -162,6 +157,31 @@ class RegistryApp:
                 await send(request, answer)
         finally:
             request_id.reset(token)
+
+    async def _answer(
+        self,
+        request: RegistryRequest,
+        route: routes.Route,
+        endpoint: Endpoint,
+        parts: dict[str, str],
+    ) -> Answer:
+        # Whoever only looks whether somebody is there is never refused.
+        throttle = None if route is routes.ALIVE else self._throttle
+        host = request.client_host()
+        try:
+            if throttle is not None:
+                throttle.from_address(host)
+            if self._gate is not None:
+                credentials = read_credentials(request.header("Authorization"))
+                request.identity = await self._gate.identify(credentials, host)
+                if throttle is not None:
+                    throttle.from_account(request.identity.name)
+            registry = await self._door.admit(request.origin(), request.identity)
+            return await endpoint(registry, request, **parts)
+        except TooManyRequests:
+            # Who goes on at once, over as many connections as there may be, costs little then.
+            await deferLater(request.site.reactor, random.uniform(*PENALTY))
+            raise
 
     def _unauthorized(self, request: RegistryRequest, error: Unauthorized) -> Answer | None:
         """401 with the challenge, which is needed to try again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,21 @@ from .interfaces import (
 )
 from .metadata.adoption import SqliteAdoption
 from .metadata.apikeys import SqliteKeys
+from .metadata.collection import SqliteCollection
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
 from .registry.adopting import Adopter
+from .registry.collecting import Collector, Waits
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.rounds import Rounds, Steady
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
+from .registry.sweeping import Sweep
 from .registry.tree import Tree
 from .registry.uploads import Uploads
 from .shared import KeyLocks
@@ -64,6 +69,7 @@ class Registry:
     adopter: Adopter
     indexer: Indexer
     scrub: Scrub
+    rounds: Rounds
     first: bool = True
     """Whether the work beside serving is that of this process."""
 
@@ -93,11 +99,16 @@ class Registry:
             self.indexer.start()
         self._start_purging()
         self._start_scrubbing()
+        if self.first and self.collecting:
+            await self.world.in_thread(self.rounds.collector.alone.open)
+            self.rounds.start()
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
         if self._purging is not None and self._purging.running:
             self._purging.stop()
+        await self.rounds.stop()
+        self.rounds.collector.alone.close()
         await self.indexer.stop()
         await self.scrub.stop()
         await self.core.tree.stop()
@@ -108,6 +119,14 @@ class Registry:
         if lifecycle is not None:
             await lifecycle.stop()
         self.world.stop()
+
+    @property
+    def collecting(self) -> bool:
+        """Whether garbage is collected while this registry serves."""
+        enabled = self.settings.gc.enabled
+        if enabled is None:
+            enabled = self.settings.storage.delete.enabled
+        return enabled and not self.settings.storage.maintenance.readonly.enabled
 
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
@@ -208,7 +227,36 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
+        _rounds(settings, core, SqliteCollection(metadata), adopter, world, database),
     )
+
+
+def _rounds(
+    settings: Settings,
+    core: Core,
+    collection: SqliteCollection,
+    adopter: Adopter,
+    world: World,
+    database: Path | None,
+) -> Rounds:
+    """The collection of garbage."""
+    gc = settings.gc
+    alone = KeyLocks(database and database.with_name("collecting"), world.reactor)
+    collector = Collector(
+        core.driver,
+        collection,
+        core.tree,
+        core.manifests,
+        alone,
+        Waits(gc.delay, gc.lease, gc.grace, settings.history.protect),
+        world.reactor,
+        gc.untagged,
+    )
+    swept = database and database.with_name("swept")
+    sweep = Sweep(core.driver, collection, world, gc.sweep, swept)
+    patience = max(gc.lease, gc.grace)
+    steady = Steady(time.time, world.reactor.seconds, patience)
+    return Rounds(collector, sweep, steady, world.reactor, adopter.over, gc.interval)
 
 
 def _tell_progress(progress: AdoptionProgress) -> None:

@@ -16,6 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
+from .lifecycle import Collection, History
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -445,3 +446,5 @@ class Settings:
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)
+    gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
+    history: History = option("What tags have pointed at.", factory=History)

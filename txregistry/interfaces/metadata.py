@@ -103,7 +103,7 @@ class Conflict(Exception):
         self.missing = tuple(missing)
 
 
-class HolderFull(Conflict):
+class TooManySessions(Conflict):
     """Whoever asks has as many sessions as one may have; nothing was changed."""
 
 
@@ -238,12 +238,20 @@ class IMetadata(Interface):
         :raises Conflict: there is no such tag.
         """
 
+    def keep(repository: RepositoryName, digest: Digest) -> Awaitable[None]:
+        """Say that somebody relies on a blob or a manifest being there, before looking whether it
+        is; costs next to nothing unless it is waiting for its review.
+
+        Whoever is told afterwards that it is there may rely on that for as long as the lease of
+        the collection.
+        """
+
     def start_upload(record: UploadRecord, limit: int, each: int = 0) -> Awaitable[None]:
         """Remember a session.
 
         :param limit: the largest number of sessions, 0 for any.
         :param each: the largest number of sessions of the same holder, 0 for any.
-        :raises HolderFull: its holder has that many already.
+        :raises TooManySessions: its holder has that many already.
         :raises Conflict: there are that many already.
         """
 

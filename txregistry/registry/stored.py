@@ -16,7 +16,6 @@ from ..interfaces import (
     Blob,
     BlobRecord,
     Conflict,
-    HolderFull,
     IDoor,
     ILocalFile,
     ILocating,
@@ -27,6 +26,7 @@ from ..interfaces import (
     Manifest,
     ObjectMissing,
     StoredManifest,
+    TooManySessions,
     Upload,
     UploadRecord,
 )
@@ -88,6 +88,8 @@ class StoredRegistry:
 
     async def describe_blob(self, repository: RepositoryName, digest: Digest) -> Descriptor:
         with storage_errors():
+            # Whoever is told that it is there will not push it.
+            await self.core.metadata.keep(repository, digest)
             record = await self._blob(repository, digest)
             return Descriptor(OCTET_STREAM, digest, record.size)
 
@@ -123,19 +125,21 @@ class StoredRegistry:
         if locating is None:
             return None
         with storage_errors():
+            await self.core.metadata.keep(repository, digest)
             await self._blob(repository, digest)
             return await locating.locate(layout.content(digest), method, lifetime)
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         with storage_errors():
+            if isinstance(reference, Digest):
+                await self.core.metadata.keep(repository, reference)
             return await self.core.manifests.get(repository, reference)
 
     async def describe_manifest(
         self, repository: RepositoryName, reference: Reference
     ) -> Descriptor:
-        with storage_errors():
-            # Its bytes are looked at, so that what is told to be there can be had.
-            return (await self.core.manifests.get(repository, reference)).descriptor
+        # Its bytes are looked at, so that what is told to be there can be had.
+        return (await self.get_manifest(repository, reference)).descriptor
 
     async def tags(self, repository: RepositoryName, page: Page) -> Listing[Tag]:
         with storage_errors():
@@ -165,7 +169,7 @@ class StoredRegistry:
                 record = await self.core.uploads.start(
                     repository, algorithm, self.origin.actor, self.origin.holder
                 )
-            except HolderFull:
+            except TooManySessions:
                 raise TooManyRequests(
                     "you have too many upload sessions open; finish or cancel some, or wait until "
                     "some that were given up are removed",

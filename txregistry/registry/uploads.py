@@ -86,7 +86,7 @@ class Uploads:
 
         :param actor: who may go on with it.
         :param holder: whom it is counted for.
-        :raises HolderFull: that one has too many.
+        :raises TooManySessions: that one has too many.
         :raises Conflict: there are too many sessions.
         """
         identifier = secrets.token_hex(16)

@@ -18,10 +18,10 @@ from zope.interface.verify import verifyObject
 from ...interfaces import (
     BlobRecord,
     Conflict,
-    HolderFull,
     IMetadata,
     ManifestRecord,
     PendingChange,
+    TooManySessions,
     TreeChange,
     UploadRecord,
 )
@@ -350,7 +350,7 @@ class MetadataContract:
         await conflict(metadata.start_upload(evolve(self.upload("d"), holder="one"), 10, 2))
         try:
             await metadata.start_upload(evolve(self.upload("d"), holder="one"), 3, 2)
-        except HolderFull:
+        except TooManySessions:
             pass
         else:
             raise AssertionError("it was taken")

@@ -47,7 +47,7 @@ class Admission:
     """What stands before the registry.
 
     ``door`` lets in whoever the rules let in; without a gate it lets in everybody. ``living`` are
-    the parts that want to be started and stopped.
+    the parts that want to be started and stopped, ``accounts`` the plugins that know accounts.
     """
 
     door: IDoor
@@ -56,6 +56,7 @@ class Admission:
     policy: CurrentPolicy | None = None
     keys: KeyOffice | None = None
     living: Sequence[ILifecycle] = ()
+    accounts: Mapping[str, IAuthenticator] = {}
 
     async def start(self) -> None:
         """Start what wants it.
@@ -96,6 +97,7 @@ def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) ->
     asked: dict[str, IAuthenticator] = {
         name: makers[name].make(options, world) for name, options in auth.authenticators
     }
+    accounts = asked
     office: KeyOffice | None = None
     if auth.apikeys.enabled:
         office = KeyOffice(store, auth.apikeys, settings.access.groups, time.time)
@@ -113,7 +115,7 @@ def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) ->
     )
     living = [each for each in asked.values() if ILifecycle.providedBy(each)]
     gate = Gate(asked, damping, shown, time.time)
-    return Admission(GuardedDoor(door, rules), gate, tokens, rules, office, living)
+    return Admission(GuardedDoor(door, rules), gate, tokens, rules, office, living, accounts)
 
 
 def _token_service(

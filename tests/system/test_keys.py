@@ -176,7 +176,9 @@ def test_a_key_that_ends(registry: Running) -> None:
 
 
 def test_what_keys_may_do(registry: Running) -> None:
-    _, mine = make(registry, "bob", repositories=["team/**"], actions=["*"])
+    words = ["--repository", "team/**", "--actions", "*"]
+    assert command(registry, "create", "--account", "nobody", *words).returncode == 1
+    mine = command(registry, "create", "--account", "bob", *words).stdout.strip()
     _, robot = make(registry, "alice", robot="wide", actions=["push"])
     for headers in (basic("bob", mine), bearer(mine)):
         assert push(registry, "team/mine", headers)[0] == 201
@@ -261,4 +263,3 @@ def test_keys_alone_are_enough(tmp_path: Path) -> None:
         assert status == 201
         assert registry.request("GET", target, headers=basic("robot/ci", key))[0] == 200
         assert registry.get(target)[0] == 401
-        assert command(registry, "create", "--account", "bob", *words[2:]).returncode == 1

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from ..auth.access_settings import policy
+from ..auth.apikeys import ROBOTS
 from ..model.access import ANONYMOUS, Identity, Right
 from ..model.errors import NameInvalid
 from ..model.names import RepositoryName
@@ -57,6 +58,8 @@ def run(chosen: argparse.Namespace) -> int:
     if settings.auth.asks:
         decision = policy(settings.access).decide(identity, Right(chosen.action), repository)
         allowed, because = decision.allowed, decision.because
+        if decision.silent and chosen.user.startswith(ROBOTS):
+            because += "; a robot may do it if its key says so (txregistry keys list)"
     else:
         allowed = True
         because = "without an authenticator (the section auth) everybody may do everything"

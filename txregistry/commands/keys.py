@@ -22,7 +22,6 @@ from . import BAD, GOOD
 
 if TYPE_CHECKING:
     from ..assembly import Registry
-    from ..config.settings import Settings
 
 OPERATOR = "operator"
 DAY = 24 * 3600.0
@@ -91,14 +90,15 @@ def make(chosen: argparse.Namespace) -> int:
     lifetime = None if chosen.days is None else chosen.days * DAY
     wish = KeyWish(chosen.repository, rights, chosen.description, lifetime, chosen.robot)
 
-    async def work(store: IKeyStore, settings: Settings) -> int:
-        if not settings.auth.apikeys.enabled:
+    async def work(store: IKeyStore, registry: Registry) -> int:
+        settings = registry.settings.auth.apikeys
+        if not settings.enabled:
             print("note: no key is taken before auth.apikeys.enabled is set", file=sys.stderr)
-        authenticator = _authenticator(chosen, settings)
+        authenticator = _authenticator(chosen, registry)
         account = chosen.account or ""
         record, text = new_record(wish, account, authenticator, OPERATOR, time.time())
         try:
-            await store.add(record, hash_of(text), settings.auth.apikeys.peraccount)
+            await store.add(record, hash_of(text), settings.peraccount)
         except Conflict:
             raise ValueError(
                 f"{record.account} has as many keys as auth.apikeys.peraccount allows"
@@ -110,17 +110,20 @@ def make(chosen: argparse.Namespace) -> int:
     return _with_store(chosen, work)
 
 
-def _authenticator(chosen: argparse.Namespace, settings: Settings) -> str:
+def _authenticator(chosen: argparse.Namespace, registry: Registry) -> str:
     """The one that knows the account.
 
-    :raises ValueError: there is none.
+    :raises ValueError: none does.
     """
     if chosen.robot is not None:
         return ""
-    known = [name for name, _ in settings.auth.authenticators]
+    known = [name for name, _ in registry.settings.auth.authenticators]
     found: str = chosen.authenticator or next(iter(known), "")
     if found not in known:
         raise ValueError(f"there is no such authenticator; there are: {', '.join(known) or 'none'}")
+    keeper = registry.admission.accounts[found]
+    if keeper.stamp(chosen.account) is None:
+        raise ValueError(f"{found} knows no account {chosen.account}")
     return found
 
 
@@ -128,7 +131,7 @@ def show(chosen: argparse.Namespace) -> int:
     """List keys."""
     from ..http.keys import shown
 
-    async def work(store: IKeyStore, settings: Settings) -> int:
+    async def work(store: IKeyStore, registry: Registry) -> int:
         found = (await store.listed(chosen.account, Page())).items
         if chosen.json:
             print(json.dumps([shown(record) for record in found], indent=2))
@@ -148,7 +151,7 @@ def take_away(chosen: argparse.Namespace) -> int:
     if bool(chosen.keys) == (chosen.account is not None):
         raise UsageError("name keys by their identifiers, or an account")
 
-    async def work(store: IKeyStore, settings: Settings) -> int:
+    async def work(store: IKeyStore, registry: Registry) -> int:
         names = list(chosen.keys)
         if chosen.account is not None:
             names = [record.id for record in (await store.listed(chosen.account, Page())).items]
@@ -194,7 +197,7 @@ def _with_store(chosen: argparse.Namespace, work: Any) -> int:
     async def opened(registry: Registry) -> int:
         metadata = registry.core.metadata
         assert isinstance(metadata, SqliteMetadata)
-        code: int = await work(SqliteKeys(metadata), loaded.settings)
+        code: int = await work(SqliteKeys(metadata), registry)
         return code
 
     return offline(loaded, opened, alone=False)

@@ -13,7 +13,20 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import BAD, GOOD, access, archives, check, gc, keys, passwd, reindex, tokens
+from .commands import (
+    BAD,
+    GOOD,
+    access,
+    archives,
+    check,
+    deletions,
+    gc,
+    keys,
+    passwd,
+    reindex,
+    retention,
+    tokens,
+)
 from .interfaces import IAuthenticatorMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
@@ -42,10 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     access.add_to(commands)
     archives.add_to(commands)
     check.add_to(commands)
+    deletions.add_to(commands)
     gc.add_to(commands)
     keys.add_to(commands)
     passwd.add_to(commands)
     reindex.add_to(commands)
+    retention.add_to(commands)
     tokens.add_to(commands)
     listing = commands.add_parser("plugins", help="list what was found, and what could not be")
     listing.set_defaults(run=list_plugins)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +29,23 @@ from .interfaces import (
 )
 from .metadata.adoption import SqliteAdoption
 from .metadata.apikeys import SqliteKeys
-from .metadata.collection import SqliteCollection
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
 from .registry.adopting import Adopter
-from .registry.collecting import Collector, Waits
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, WRITES, RestrictedDoor
-from .registry.rounds import Rounds, Steady
+from .registry.rounds import Rounds
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
-from .registry.sweeping import Sweep
 from .registry.tree import Tree
 from .registry.uploads import Uploads
 from .shared import KeyLocks
 from .storage.checked import checked
+from .upkeep import rounds_of
 from .world import World
 
 _log = Logger()
@@ -99,9 +96,18 @@ class Registry:
             self.indexer.start()
         self._start_purging()
         self._start_scrubbing()
-        if self.first and self.collecting:
+        if self.first and not self.settings.storage.maintenance.readonly.enabled:
             await self.world.in_thread(self.rounds.collector.alone.open)
             self.rounds.start()
+
+    async def complete(self) -> None:
+        """See that the database knows everything, for commands that need that.
+
+        :raises ValueError: it does not.
+        """
+        await self.adopter.start()
+        if not self.adopter.over():
+            raise ValueError("the tree is not read to the end: start the server, or run reindex")
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
@@ -119,14 +125,6 @@ class Registry:
         if lifecycle is not None:
             await lifecycle.stop()
         self.world.stop()
-
-    @property
-    def collecting(self) -> bool:
-        """Whether garbage is collected while this registry serves."""
-        enabled = self.settings.gc.enabled
-        if enabled is None:
-            enabled = self.settings.storage.delete.enabled
-        return enabled and not self.settings.storage.maintenance.readonly.enabled
 
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
@@ -227,36 +225,8 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
-        _rounds(settings, core, SqliteCollection(metadata), adopter, world, database),
+        rounds_of(settings, core, metadata, adopter.over, world, database),
     )
-
-
-def _rounds(
-    settings: Settings,
-    core: Core,
-    collection: SqliteCollection,
-    adopter: Adopter,
-    world: World,
-    database: Path | None,
-) -> Rounds:
-    """The collection of garbage."""
-    gc = settings.gc
-    alone = KeyLocks(database and database.with_name("collecting"), world.reactor)
-    collector = Collector(
-        core.driver,
-        collection,
-        core.tree,
-        core.manifests,
-        alone,
-        Waits(gc.delay, gc.lease, gc.grace, settings.history.protect),
-        world.reactor,
-        gc.untagged,
-    )
-    swept = database and database.with_name("swept")
-    sweep = Sweep(core.driver, collection, world, gc.sweep, swept)
-    patience = max(gc.lease, gc.grace)
-    steady = Steady(time.time, world.reactor.seconds, patience)
-    return Rounds(collector, sweep, steady, world.reactor, adopter.over, gc.interval)
 
 
 def _tell_progress(progress: AdoptionProgress) -> None:

@@ -9,17 +9,19 @@ import itertools
 import json
 import random
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define, field
+from attrs import define, evolve, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from twisted.internet import reactor
 from unreliable import Unreliable
 
+from txregistry.finishing import together
 from txregistry.interfaces import Due, ILifecycle, IStorageDriver, IWorld, ReviewKind, StorageError
 from txregistry.metadata.collection import SqliteCollection
 from txregistry.metadata.sqlite import SqliteMetadata
@@ -31,6 +33,7 @@ from txregistry.model.names import RepositoryName, Tag
 from txregistry.registry import layout
 from txregistry.registry.collecting import Collector, Waits
 from txregistry.registry.manifests import Manifests
+from txregistry.registry.occasions import Occasion
 from txregistry.registry.stored import Core, StoredRegistry
 from txregistry.registry.sweeping import Sweep
 from txregistry.registry.tree import Tree
@@ -359,7 +362,7 @@ async def test_what_a_crash_left_is_swept_up(scene: Scene) -> None:
     await scene.driver.publish(token, layout.content(Digest.of(b"orphan")))
     await scene.image("a", "1")
     collection = scene.collector.collection
-    sweep = Sweep(scene.driver, collection, scene.world, 0, None)
+    sweep = Sweep(scene.driver, collection, Occasion(scene.world, 0, None))
     swept = await sweep.run(untagged=True)
     assert (swept.manifests, swept.blobs, swept.content) == (0, 0, 1)
     await scene.collect_all()
@@ -380,7 +383,7 @@ async def test_blobs_stay_where_a_manifest_cannot_be_read(scene: Scene) -> None:
     assert not await scene.has_blob("b", b"one")
     held = await scene.collector.collection.explain(Digest.of(b"one"))
     assert [(each.repository, each.holders[0].kind) for each in held] == [("a", "unreadable")]
-    sweep = Sweep(scene.driver, scene.collector.collection, scene.world, 0, None)
+    sweep = Sweep(scene.driver, scene.collector.collection, Occasion(scene.world, 0, None))
     await sweep.run()
     assert await scene.collector.collection.unreadable(10) == [("a", damaged)]
     await scene.driver.delete(layout.revision_link(RepositoryName("a"), damaged))
@@ -407,6 +410,100 @@ async def test_a_preview_tells_what_will_go_in_the_end(scene: Scene) -> None:
     gone = before - await scene.stored()
     assert gone <= freed
     assert sum(size for each, size in found if each.name in gone and each.kind == "content") > 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_collectors_at_once(scene: Scene) -> None:
+    """One waits for the other; both together do the work once."""
+    await scene.image("a", "1")
+    await scene.registry.delete_tag(RepositoryName("a"), Tag("1"))
+    scene.time.now += LONG
+    other = evolve(scene.collector)
+    both = [scene.collector.run(scene.time.now), other.run(scene.time.now)]
+    removed = await together(both)
+    assert sorted(each[ReviewKind.MANIFEST] for each in removed) == [0, 1]
+    await scene.collect_all()
+    assert await scene.stored() == set()
+
+
+# --- cut at every step ---------------------------------------------------------------------------
+
+
+class Steps:
+    """Counts the steps that a collector makes, and lets one of them be the last.
+
+    Steps are the calls of the storage and the transactions; each may end before it has done
+    anything, or when it has.
+    """
+
+    def __init__(self, driver: Any, metadata: SqliteMetadata) -> None:
+        self.unreliable = Unreliable(driver)
+        self.metadata = metadata
+        self._transact = metadata.transact
+
+    def arm(self, at: int, behind: bool) -> None:
+        """Let the step of a number be the last one, counted from 1; 0 for none."""
+        self.unreliable.arm(at, behind)
+
+    async def transact(self, *arguments: Any, **options: Any) -> Any:
+        """A transaction is a step like those of the storage."""
+        return await self.unreliable.perhaps(partial(self._transact, **options))(*arguments)
+
+
+async def _waste(scene: Scene) -> set[Digest]:
+    """Things to collect, of every kind; what is to stay."""
+    document = await scene.image("a", "1", "2")
+    kept = await scene.image("a", "kept", layer=b"two")
+    child = await scene.image("a", layer=b"three")
+    await scene.put("a", index([child]), "all")
+    await scene.put("a", manifest([b"three"], document))
+    await scene.put("a", manifest([]), Digest.of(document).replace(":", "-") + ".sig")
+    await scene.push("b", b"one")
+    for tag in ("1", "2", "all"):
+        await scene.registry.delete_tag(RepositoryName("a"), Tag(tag))
+    return {Digest.of(each) for each in (kept, b"{}", b"two")}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_cut_at_every_step(
+    scene: Scene, behind: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a collector ends, the next one brings it to the same end."""
+    steps = Steps(scene.driver, scene.metadata)
+    scene.driver = checked(steps.unreliable, "memory", scene.world)
+    number = 0
+    while True:
+        number += 1
+        scene.restart()
+        kept = await _waste(scene)
+        monkeypatch.setattr(SqliteMetadata, "transact", lambda _, *a, **o: steps.transact(*a, **o))
+        steps.arm(number, behind)
+        failed = steps.unreliable.failed
+        for _ in range(5):
+            try:
+                await scene.collect(LONG)
+            except StorageError:
+                break
+        over = steps.unreliable.failed == failed
+        steps.arm(0, False)
+        scene.restart()
+        await scene.registry.core.tree.redo()
+        assert kept <= await scene.stored()
+        await scene.collect_all()
+        monkeypatch.undo()
+        assert await scene.stored() == kept
+        links = await scene.driver.keys(f"{layout.REPOSITORIES}/b", "", 100)
+        assert links == []
+        links = await scene.driver.keys(f"{layout.REPOSITORIES}/a/_manifests/revisions", "", 100)
+        assert len(links) == 1
+        assert await scene.collector.collection.waiting() == {}
+        if over:
+            break
+        await scene.registry.delete_tag(RepositoryName("a"), Tag("kept"))
+        await scene.collect_all()
+        assert await scene.stored() == set()
+    assert number > 20
 
 
 # --- everything at once ------------------------------------------------------------------------

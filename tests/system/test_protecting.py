@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from images import make_layout
 from running import free_port
 from tools import require_tool
-from walkthrough import run_script, script
+from walkthrough import log, run_script, script, stop
 
 PAGE = Path(__file__).parents[2] / "docs" / "protecting.rst"
 
@@ -31,15 +27,3 @@ def test_protecting(tmp_path: Path) -> None:
     finally:
         stop(here / "pid")
     assert "Traceback" not in log(here)
-
-
-def log(here: Path) -> str:
-    path = here / "log"
-    return path.read_text() if path.exists() else ""
-
-
-def stop(pid_file: Path) -> None:
-    if pid_file.exists():
-        with suppress(ProcessLookupError):
-            os.kill(int(pid_file.read_text()), signal.SIGTERM)
-            time.sleep(0.1)

@@ -56,8 +56,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     collect.add_argument("--json", action="store_true", help="tell it as JSON")
     collect.set_defaults(run=run_gc)
     explain = commands.add_parser("explain", help="tell who holds a digest, and why")
+    explain.add_argument("-c", "--config", type=Path, help="the configuration file")
     explain.add_argument("digest", help="of a manifest or a blob")
-    explain.add_argument("file", nargs="?", type=Path, help="the configuration file")
     explain.add_argument("--json", action="store_true", help="tell it as JSON")
     explain.set_defaults(run=run_explain)
 
@@ -71,9 +71,7 @@ def run_gc(chosen: argparse.Namespace) -> int:
 
         if registry.settings.storage.maintenance.readonly.enabled and not chosen.dry_run:
             raise ValueError("this registry is read-only (storage.maintenance.readonly)")
-        await registry.adopter.start()
-        if not registry.adopter.over():
-            raise ValueError("the tree is not read to the end: start the server, or run reindex")
+        await registry.complete()
         rounds = registry.rounds
         collector, now = rounds.collector, time.time()
         if chosen.sweep:
@@ -110,7 +108,7 @@ def run_explain(chosen: argparse.Namespace) -> int:
         _tell_held(digest, held, registry.rounds.collector.waits.delay, chosen.json)
         return GOOD if held else BAD
 
-    return offline(load_or_complain(chosen.file), work, alone=False)
+    return offline(load_or_complain(chosen.config), work, alone=False)
 
 
 def _tell_preview(found: Sequence[tuple[Review, int]], as_json: bool) -> None:

@@ -1,13 +1,35 @@
 """Settings for what becomes of content: when it goes, and how long is remembered where it was.
 
-May import the model's options and attrs.
+May import the model's options, attrs and the globs of access rules.
 """
 
 from __future__ import annotations
 
-from attrs import frozen, validators
+import re
+from collections.abc import Sequence
+from typing import Any
 
+from attrs import Attribute, frozen, validators
+
+from ..auth.globs import repository_glob, tag_glob
 from ..model.options import Duration, option
+
+TIME = r"([01]\d|2[0-3]):[0-5]\d"
+
+
+def _repositories(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
+    for text in value:
+        repository_glob(text)
+
+
+def _tags(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
+    for text in value:
+        tag_glob(text)
+
+
+def _window(_: Any, attribute: Attribute[Any], value: str | None) -> None:
+    if value is not None and not re.fullmatch(f"{TIME}-{TIME}", value):
+        raise ValueError("has to be a time of the day, such as 22:00-05:30")
 
 
 @frozen
@@ -63,3 +85,57 @@ class History:
         "gc.delay counts from the same moment: the longer of both decides.",
         default=Duration(0.0),
     )
+
+
+@frozen
+class KeepTags:
+    """A rule of a policy. Without a count and a time it keeps all tags that match."""
+
+    patterns: Sequence[str] = option(
+        "Globs of tags, with * for any characters.", default=("*",), validator=_tags
+    )
+    mostrecentlypushedcount: int | None = option(
+        "How many of those pushed last are kept.",
+        default=None,
+        example="10",
+        validator=validators.optional(validators.ge(0)),
+    )
+    pushedwithin: Duration | None = option(
+        "How long after it was pushed a tag is kept.", default=None, example="720h"
+    )
+
+
+@frozen
+class RetentionPolicy:
+    """Which tags of some repositories are kept.
+
+    Of several policies the first one that matches a repository decides; of its rules the first one
+    that matches a tag. Tags that no rule matches go, unless there are no rules.
+    """
+
+    repositories: Sequence[str] = option(
+        "Globs of names: * is any part of a component, ** any components.", validator=_repositories
+    )
+    keeptags: Sequence[KeepTags] = option("Rules, the first that matches decides.", factory=tuple)
+
+
+@frozen
+class Retention:
+    """Removing tags by rules."""
+
+    policies: Sequence[RetentionPolicy] = option(
+        "Policies; without any every tag stays.",
+        factory=tuple,
+        example="[{repositories: ['ci/**'], keeptags: [{patterns: ['v*']}, "
+        "{mostrecentlypushedcount: 10, pushedwithin: 720h}]}]",
+    )
+    interval: Duration = option(
+        "Time between two looks at all tags.", default=Duration(24 * 3600.0)
+    )
+    window: str | None = option(
+        "Time of the day, by the local clock, in which tags may be removed.",
+        default=None,
+        example="22:00-05:30",
+        validator=_window,
+    )
+    dryrun: bool = option("Only log what would be removed.", default=False)

@@ -16,7 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
-from .lifecycle import Collection, History
+from .lifecycle import Collection, History, Retention
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -448,3 +448,4 @@ class Settings:
     validation: Validation = option("Checks of manifests.", factory=Validation)
     gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
     history: History = option("What tags have pointed at.", factory=History)
+    retention: Retention = option("Removing tags by rules.", factory=Retention)

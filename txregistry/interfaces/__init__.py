@@ -38,8 +38,10 @@ from .collection import (
     ReviewKind,
     Unlink,
 )
+from .history import IHistory, Move, Usage
 from .inventory import (
     IInventory,
+    TagRecord,
 )
 from .metadata import (
     BlobRecord,
@@ -113,6 +115,7 @@ __all__ = [
     "IGate",
     "IGathering",
     "IHealth",
+    "IHistory",
     "IInventory",
     "IKeyOffice",
     "IKeyStore",
@@ -135,6 +138,7 @@ __all__ = [
     "KeyWish",
     "Manifest",
     "ManifestRecord",
+    "Move",
     "ObjectMissing",
     "ObjectStat",
     "OffsetMismatch",
@@ -147,6 +151,7 @@ __all__ = [
     "StorageUnavailable",
     "StoredManifest",
     "TagFixed",
+    "TagRecord",
     "TooManySessions",
     "Touched",
     "TreeChange",
@@ -154,4 +159,5 @@ __all__ = [
     "Upload",
     "UploadMissing",
     "UploadRecord",
+    "Usage",
 ]

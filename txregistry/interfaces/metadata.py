@@ -232,9 +232,11 @@ class IMetadata(Interface):
         tag: Tag,
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        unmoved: float | None = None,
     ) -> Awaitable[Sequence[PendingChange]]:
         """Remove a tag; the manifest stays.
 
+        :param unmoved: a time in seconds since the epoch; a tag that was pushed later stays.
         :raises Conflict: there is no such tag.
         """
 

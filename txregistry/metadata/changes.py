@@ -264,16 +264,23 @@ def delete_tag(
     tag: Tag,
     actor: str,
     since: float | None = None,
+    unmoved: float | None = None,
 ) -> None:
     """Remove a tag; its manifest is reviewed.
 
     :param since: when that has lost its holder, without it now.
+    :param unmoved: a tag that was pushed after this time stays.
     :raises Conflict: there is no such tag.
     """
     number = repository_id(connection, repository)
-    previous = _target(connection, number, tag) if number is not None else None
-    if number is None or previous is None:
+    row = connection.execute(
+        "SELECT digest FROM tag WHERE repository = ?1 AND name = ?2"
+        " AND (?3 IS NULL OR updated <= ?3)",
+        (number, tag, unmoved),
+    ).fetchone()
+    if number is None or row is None:
         raise Conflict([tag])
+    previous: str = row[0]
     connection.execute("DELETE FROM tag WHERE repository = ? AND name = ?", (number, tag))
     reviews.moved(connection, now, number, tag, None, previous, actor, since)
 

@@ -5,7 +5,6 @@ May import the model, the interfaces and other modules of this room.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -13,11 +12,10 @@ from itertools import islice
 from attrs import define, field, frozen
 
 from ..interfaces import Holder, ReviewKind
-from ..model.digests import ALGORITHMS
+from ..model.attachments import subject_of, tag_of
 
 Connection = sqlite3.Connection
 
-NAMED_AFTER = re.compile(r"([a-z0-9]+)-([0-9a-f]{64})(\.(sig|att|sbom))?")
 
 TAGGED = "SELECT name FROM tag WHERE repository = ? AND digest = ?"
 PARENTS = "SELECT manifest, kind FROM reference WHERE repository = ? AND digest = ?"
@@ -65,23 +63,6 @@ class HeldBy:
 
     holder: Holder
     thing: Thing | None = None
-
-
-def subject_of(tag: str) -> str | None:
-    """How the digest of the manifest begins that a tag belongs to, None for an ordinary tag.
-
-    These tags are ``sha256-…``, the list of referrers for clients without the endpoint for them
-    (OCI distribution specification, "Referrers Tag Schema": of longer digests the first 64 digits),
-    and with ``.sig``, ``.att`` or ``.sbom`` behind it what cosign attaches.
-    """
-    found = NAMED_AFTER.fullmatch(tag)
-    return f"{found[1]}:{found[2]}" if found is not None and found[1] in ALGORITHMS else None
-
-
-def tag_of(digest: str) -> str:
-    """How the tags begin that belong to a manifest by their names."""
-    algorithm, _, encoded = digest.partition(":")
-    return f"{algorithm}-{encoded[:64]}"
 
 
 def holders(connection: Connection, thing: Thing, protected: float) -> Iterator[HeldBy]:

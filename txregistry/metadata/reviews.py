@@ -1,7 +1,7 @@
 """Statements that write down what may have lost its last holder, and every move of a tag.
 
 Each is a part of the transaction in which that happens. Who is held anew needs no review any more.
-May import the model and other modules of this room.
+May import the model.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from ..model.attachments import tag_of
 from ..model.digests import Digest
-from .holders import tag_of
 
 Connection = sqlite3.Connection
 

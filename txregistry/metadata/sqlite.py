@@ -359,9 +359,12 @@ class SqliteMetadata:
         tag: Tag,
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        unmoved: float | None = None,
     ) -> Sequence[PendingChange]:
         return await self._change(
-            lambda c, now: change.delete_tag(c, now, repository, tag, _actor(events)),
+            lambda c, now: change.delete_tag(
+                c, now, repository, tag, _actor(events), unmoved=unmoved
+            ),
             changes,
             events,
         )

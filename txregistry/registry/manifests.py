@@ -191,9 +191,12 @@ class Manifests:
             return
         raise unknown(digest)
 
-    async def delete_tag(self, repository: RepositoryName, tag: Tag, origin: Origin) -> None:
+    async def delete_tag(
+        self, repository: RepositoryName, tag: Tag, origin: Origin, unmoved: float | None = None
+    ) -> None:
         """Remove a tag.
 
+        :param unmoved: a time in seconds since the epoch; a tag that was pushed later stays.
         :raises ManifestUnknown: there is no such tag.
         """
         if await self.metadata.manifest(repository, tag) is None:
@@ -201,7 +204,7 @@ class Manifests:
         changes = await self.untagging(repository, tag)
         event = _tagged(Event(EventAction.DELETE, repository, origin=origin), tag)
         try:
-            pending = await self.metadata.delete_tag(repository, tag, changes, [event])
+            pending = await self.metadata.delete_tag(repository, tag, changes, [event], unmoved)
         except Conflict:
             raise unknown(tag) from None
         await self.tree.apply(pending)

@@ -17,8 +17,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ..finishing import background, ended
-from ..interfaces import ReviewKind, StorageError
+from ..interfaces import IHistory, ReviewKind, StorageError
 from .collecting import Collector
+from .retention import Retention
 from .sweeping import Sweep
 
 TOLERANCE = 30.0
@@ -58,18 +59,24 @@ class Steady:
 
 @define(eq=False)
 class Rounds:
-    """Has the collector work, and the sweep look for what it has not been told of.
+    """Lets tags go, has the collector work, and the sweep look for what it has not been told of.
 
+    :param remembered: for how many seconds moves of tags are remembered, 0 for ever.
     :param ready: whether the database knows all that there is.
     :param interval: seconds between two rounds.
+    :param collecting: whether garbage is collected.
     """
 
     collector: Collector
     sweep: Sweep
+    retention: Retention
+    history: IHistory
+    remembered: float
     steady: Steady
     reactor: Any
     ready: Callable[[], bool]
     interval: float
+    collecting: bool
     _running: Deferred[None] | None = None
     _pause: Deferred[Any] | None = None
     _stopped: bool = False
@@ -77,11 +84,12 @@ class Rounds:
 
     def start(self) -> None:
         """Begin."""
-        self._running = background(self._run(), "collecting garbage")
+        self._running = background(self._run(), "upkeep")
 
     async def stop(self) -> None:
         """End with the step that is going on."""
-        self._stopped = self.collector.stopped = self.sweep.stopped = True
+        self._stopped = self.retention.stopped = True
+        self.collector.stopped = self.sweep.stopped = True
         if self._pause is not None:
             self._pause.cancel()
         if self._running is not None and not self._running.called:
@@ -94,13 +102,20 @@ class Rounds:
             if self._stopped or now is None or not self.ready():
                 continue
             try:
-                await self.sweep.run_if_due(now)
-                self._tell(await self.collector.run(now))
+                await self._round(now)
                 self._failing = False
             except StorageError as error:
                 if not self._failing:
-                    _log.warn("collecting waits for the storage: {error}", error=str(error))
+                    _log.warn("upkeep waits for the storage: {error}", error=str(error))
                 self._failing = True
+
+    async def _round(self, now: float) -> None:
+        if self.remembered:
+            await self.history.forget(now - self.remembered)
+        await self.retention.run_if_due(now)
+        if self.collecting and not self._stopped:
+            await self.sweep.run_if_due(now)
+            self._tell(await self.collector.run(now))
 
     def _tell(self, removed: Counter[ReviewKind]) -> None:
         if removed.total():

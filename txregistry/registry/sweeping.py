@@ -8,18 +8,13 @@ May import the model, the interfaces and other modules of this room.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from attrs import define, frozen
-from twisted.logger import Logger
 
-from ..interfaces import ICollection, IStorageDriver, IWorld, ObjectMissing, ReviewKind
+from ..interfaces import ICollection, IStorageDriver, ObjectMissing, ReviewKind
 from . import layout
+from .occasions import Occasion
 
 PAGE = 1000
-
-_log = Logger()
 
 
 @frozen
@@ -33,36 +28,22 @@ class Swept:
 
 @define(eq=False)
 class Sweep:
-    """Goes over everything from time to time.
-
-    :param interval: seconds between two sweeps, 0 for none.
-    :param mark: the file whose time says when the last one was, or None to remember nothing.
-    """
+    """Goes over everything from time to time."""
 
     driver: IStorageDriver
     collection: ICollection
-    world: IWorld
-    interval: float
-    mark: Path | None
+    occasion: Occasion
     stopped: bool = False
-    _last: float | None = None
 
     async def run_if_due(self, now: float) -> None:
         """Sweep, if the last time was long enough ago.
 
         :param now: in seconds since the epoch.
         """
-        if not self.interval:
-            return
-        if self._last is None:
-            self._last = await self.world.in_thread(self._marked)
-        if self._last is None:
-            # What has just been made holds nothing to look for.
-            await self._done(now)
-        elif now - self._last >= self.interval:
+        if await self.occasion.due(now):
             await self.run()
             if not self.stopped:
-                await self._done(now)
+                await self.occasion.done(now)
 
     async def run(self, untagged: bool = False) -> Swept:
         """Sweep now.
@@ -103,23 +84,3 @@ class Sweep:
                 await self.driver.stat(layout.revision_link(repository, digest))
             except ObjectMissing:
                 await self.collection.readable(repository, digest)
-
-    def _marked(self) -> float | None:
-        try:
-            return self.mark.stat().st_mtime if self.mark is not None else None
-        except OSError:
-            return None
-
-    async def _done(self, now: float) -> None:
-        self._last = now
-        await self.world.in_thread(self._write_mark, now)
-
-    def _write_mark(self, now: float) -> None:
-        """Remember the time; without it there is one more sweep, so nothing is synced."""
-        if self.mark is None:
-            return
-        try:
-            self.mark.touch()
-            os.utime(self.mark, (now, now))
-        except OSError as error:
-            _log.warn("the time of the sweep is not kept: {error}", error=str(error))

@@ -27,7 +27,7 @@ from .commands import (
     retention,
     tokens,
 )
-from .interfaces import IAuthenticatorMaker, IStorageMaker
+from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
 
@@ -105,7 +105,12 @@ def show_config(chosen: argparse.Namespace) -> int:
 def list_plugins(chosen: argparse.Namespace) -> int:
     """List plugins with where they come from."""
     failures: dict[Failure, None] = {}
-    for kind, interface in (("storage", IStorageMaker), ("auth", IAuthenticatorMaker)):
+    kinds = (
+        ("storage", IStorageMaker),
+        ("auth", IAuthenticatorMaker),
+        ("access", IAccessPolicyMaker),
+    )
+    for kind, interface in kinds:
         found = discover(interface)
         failures.update(dict.fromkeys(found.failures))
         for _, plugin in sorted(found.plugins.items()):

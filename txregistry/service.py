@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .assembly import Registry, assemble
+from .auth.gate import GOOD_FOR
 from .config.load import ConfigurationMistakes, Loaded
 from .config.settings import Rate, Settings
 from .finishing import background
@@ -151,6 +152,7 @@ class RegistryService(Service):
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
+    _doubting: LoopingCall | None = None
     _starting: Deferred[None] | None = None
     failed: bool = False
     _watchdog: Watchdog | None = None
@@ -190,6 +192,9 @@ class RegistryService(Service):
             self._watching = LoopingCall(self._watch_certificates)
             self._watching.clock = self.reactor
             self._watching.start(CERTIFICATE_INTERVAL, now=False)
+        self._doubting = LoopingCall(self._doubt_answers)
+        self._doubting.clock = self.reactor
+        self._doubting.start(GOOD_FOR, now=False)
         self.notifier.ready()
 
     def _failed(self, failure: Any) -> None:
@@ -218,9 +223,21 @@ class RegistryService(Service):
             for mistake in error.mistakes:
                 _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
             return
-        self.registry.admission.change_rules(settings.access)
+        try:
+            await self.registry.admission.change_rules(settings.access)
+        except ValueError as error:
+            _log.error("the rules stay as they were: {reason}", reason=str(error))
+            return
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         if self.site.replay is not None:
             self.site.replay.forget()
+
+    def _doubt_answers(self) -> None:
+        """What somebody else's policy has allowed may be forbidden by now."""
+        if self.registry.admission.changeable:
+            self._forget_answers()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running transfers end, close everything."""
@@ -233,6 +250,8 @@ class RegistryService(Service):
             await self._starting
         if self._watching is not None:
             self._watching.stop()
+        if self._doubting is not None:
+            self._doubting.stop()
         api = self._listeners[1:] if self.admin is not None else self._listeners
         for listener in api:
             await listener.stop()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from txregistry.auth.access_settings import Access, DenySettings, RuleSettings, policy
 from txregistry.auth.apikeys import ApiKeys, new_record
@@ -20,7 +21,14 @@ from txregistry.auth.key_office import KeyOffice
 from txregistry.auth.key_text import DIGITS, PREFIX, hash_of, is_key, new_key
 from txregistry.auth.settings import Admins, ApiKeySettings
 from txregistry.auth.signing_keys import load_keys
-from txregistry.interfaces import Challenge, IAccessPolicy, KeyRecord, KeyWish, StorageUnavailable
+from txregistry.interfaces import (
+    Challenge,
+    IAccessPolicy,
+    IRemoteAccounts,
+    KeyRecord,
+    KeyWish,
+    StorageUnavailable,
+)
 from txregistry.metadata.apikeys import SqliteKeys
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.access import (
@@ -38,7 +46,6 @@ from txregistry.model.errors import (
     RequestInvalid,
     TooManyRequests,
     Unauthorized,
-    Unavailable,
 )
 from txregistry.model.names import RepositoryName
 from txregistry.model.pages import Page
@@ -230,6 +237,26 @@ def test_keys_end(bench: Bench) -> None:
     assert bench.who(text) is None
 
 
+def test_accounts_elsewhere_are_looked_up(bench: Bench) -> None:
+    @implementer(IRemoteAccounts)
+    @define
+    class Remote(Accounts):
+        """Knows what it was told when it was asked last."""
+
+        there: bool = True
+
+        async def look_up(self, name: str) -> None:
+            self.stamps = {name: "s1"} if self.there else {}
+
+    remote = Remote({})
+    known: Any = {"htpasswd": remote}
+    bench.keys.authenticators = known
+    _, text = bench.make()
+    assert bench.who(text) is not None
+    remote.there = False
+    assert bench.who(text) is None
+
+
 def test_what_is_no_key(bench: Bench) -> None:
     _, text = bench.make()
     wrong = text[:-1] + ("0" if text[-1] != "0" else "1")
@@ -283,7 +310,7 @@ def test_a_use_that_cannot_be_noted_hinders_nobody(bench: Bench) -> None:
 def test_a_database_that_is_gone_is_no_wrong_key(bench: Bench, tmp_path: Path) -> None:
     _, text = bench.make()
     done(bench.metadata.stop())
-    with pytest.raises(Unavailable):
+    with pytest.raises(StorageUnavailable):
         bench.who(text)
     done(bench.metadata.start())
 
@@ -343,7 +370,7 @@ def test_tokens_for_keys(bench: Bench, tmp_path: Path) -> None:
     assert (found.name, found.bearer, found.stamp) == ("alice", True, record.id)
     assert found.reach == identity.reach
     assert found.until == bench.now + 200
-    refreshed = tokens.refresh(issued.refresh)
+    refreshed = done(tokens.refresh(issued.refresh))
     assert refreshed is not None
     again = tokens.issue(refreshed, wanted, offline=False)
     assert list(map(str, again.scopes)) == ["repository:team/app:pull"]
@@ -351,7 +378,7 @@ def test_tokens_for_keys(bench: Bench, tmp_path: Path) -> None:
     assert not bench.may(found, Right.PUSH, "team/app")
     done(bench.office.revoke(ALICE, record.id, ""))
     assert done(tokens.identify(Token(issued.token))) is None
-    assert tokens.refresh(issued.refresh) is None
+    assert done(tokens.refresh(issued.refresh)) is None
 
 
 def test_tokens_for_robots_grant_what_the_key_says(bench: Bench, tmp_path: Path) -> None:

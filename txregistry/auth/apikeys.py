@@ -22,12 +22,13 @@ from ..interfaces import (
     IAuthenticator,
     IKeyStore,
     IRecalling,
+    IRemoteAccounts,
     KeyRecord,
     KeyWish,
     StorageError,
 )
 from ..model.access import Credentials, Identity, Reach, Right, Token
-from ..model.errors import RequestInvalid, Unavailable
+from ..model.errors import RequestInvalid
 from .globs import repository_glob
 from .key_text import hash_of, is_key, new_key
 
@@ -126,30 +127,28 @@ class ApiKeys:
         """See :class:`~txregistry.interfaces.IAuthenticator`, as for the following."""
         if not isinstance(credentials, Token) or not is_key(credentials.text):
             return None
-        return self._identity(self._read(self.store.find, hash_of(credentials.text)))
+        return await self._identity(self.store.find(hash_of(credentials.text)))
 
     def stamp(self, name: str) -> str | None:
         return None
 
-    def recall(self, name: str, stamp: str) -> Identity | None:
+    async def recall(self, name: str, stamp: str) -> Identity | None:
         """See :class:`~txregistry.interfaces.IRecalling`."""
-        record = self._read(self.store.get, stamp)
-        return None if record is None or record.account != name else self._identity(record)
+        record = self.store.get(stamp)
+        return None if record is None or record.account != name else await self._identity(record)
 
-    def _read(self, look: Callable[..., KeyRecord | None], key: bytes | str) -> KeyRecord | None:
-        try:
-            return look(key)
-        except StorageError as error:
-            raise Unavailable(f"API keys cannot be read at the moment: {error}") from error
-
-    def _identity(self, record: KeyRecord | None) -> Identity | None:
+    async def _identity(self, record: KeyRecord | None) -> Identity | None:
         """Whom a key stands for, if it is good, and the account is still there."""
         now = self.clock()
         if record is None or (record.expires is not None and record.expires <= now):
             return None
         if record.authenticator:
             keeper = self.authenticators.get(record.authenticator)
-            if keeper is None or keeper.stamp(record.account) is None:
+            if keeper is None:
+                return None
+            if IRemoteAccounts.providedBy(keeper):
+                await IRemoteAccounts(keeper).look_up(record.account)
+            if keeper.stamp(record.account) is None:
                 return None
         self._note(record, now)
         return Identity(

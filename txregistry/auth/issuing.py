@@ -25,6 +25,7 @@ from ..interfaces import (
     IAuthenticator,
     ILifecycle,
     IRecalling,
+    IRemoteAccounts,
     Issued,
     ITokenService,
 )
@@ -99,9 +100,9 @@ class TokenService:
             refresh = self._sign(identity, REFRESH, self.offline_lifetime, ())
         return Issued(token, self.lifetime, int(self.clock()), granted, refresh)
 
-    def refresh(self, token: str) -> Identity | None:
+    async def refresh(self, token: str) -> Identity | None:
         claims = self._claims(token, REFRESH)
-        return None if claims is None else self._identity(claims)
+        return None if claims is None else await self._identity(claims)
 
     def key_set(self) -> dict[str, Any]:
         return self.keys.value.public()
@@ -160,14 +161,14 @@ class TokenService:
         if not isinstance(credentials, Token):
             return None
         claims = self._claims(credentials.text, ACCESS)
-        return None if claims is None else self._identity(claims)
+        return None if claims is None else await self._identity(claims)
 
     def stamp(self, name: str) -> str | None:
         return None
 
-    def _identity(self, claims: dict[str, Any]) -> Identity | None:
+    async def _identity(self, claims: dict[str, Any]) -> Identity | None:
         """Who a token was given to, if the account is still what it was."""
-        found = self._account(claims)
+        found = await self._account(claims)
         if found is None:
             return None
         scopes = tuple(
@@ -177,15 +178,19 @@ class TokenService:
         until = min(found.until, claims["exp"])
         return evolve(found, scopes=scopes, bearer=True, until=until)
 
-    def _account(self, claims: dict[str, Any]) -> Identity | None:
+    async def _account(self, claims: dict[str, Any]) -> Identity | None:
         name = claims["sub"]
         account, stamp = claims["account"]
         if name:
             authenticator = self.authenticators.get(account)
+            if authenticator is None:
+                return None
             if IRecalling.providedBy(authenticator):
-                recalled: Identity | None = IRecalling(authenticator).recall(name, stamp)
+                recalled: Identity | None = await IRecalling(authenticator).recall(name, stamp)
                 return recalled
-            if authenticator is None or authenticator.stamp(name) != stamp:
+            if IRemoteAccounts.providedBy(authenticator):
+                await IRemoteAccounts(authenticator).look_up(name)
+            if authenticator.stamp(name) != stamp:
                 return None
         return Identity(name, frozenset(claims["groups"]), account, stamp)
 

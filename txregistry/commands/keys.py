@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python.usage import UsageError
 
-from ..interfaces import Conflict, IKeyStore, KeyRecord, KeyWish
+from ..interfaces import Conflict, IKeyStore, IRemoteAccounts, KeyRecord, KeyWish
 from ..model.access import ALL, Right
 from ..model.pages import Page
 from ..tap import load_or_complain
@@ -122,7 +122,7 @@ def _authenticator(chosen: argparse.Namespace, registry: Registry) -> str:
     if found not in known:
         raise ValueError(f"there is no such authenticator; there are: {', '.join(known) or 'none'}")
     keeper = registry.admission.accounts[found]
-    if keeper.stamp(chosen.account) is None:
+    if not IRemoteAccounts.providedBy(keeper) and keeper.stamp(chosen.account) is None:
         raise ValueError(f"{found} knows no account {chosen.account}")
     return found
 

@@ -35,6 +35,7 @@ from .interfaces import (
     ILifecycle,
     ITokenService,
 )
+from .model.access import Certificate
 from .plugins import discover
 from .registry.guarded import GuardedDoor
 from .world import World
@@ -114,6 +115,13 @@ def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) ->
     asked = {
         name: _authenticator(makers[name], options, world) for name, options in auth.authenticators
     }
+    if not settings.http.tls.verifies_clients:
+        for name, each in asked.items():
+            if Certificate in each.takes:
+                raise ValueError(
+                    f"auth.{name} needs http.tls.clientcas, and an http.tls.clientauth that "
+                    "verifies: verify-client-cert-if-given, or require-and-verify-client-cert"
+                )
     accounts = asked
     office: KeyOffice | None = None
     if auth.apikeys.enabled:

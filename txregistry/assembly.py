@@ -16,7 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .admission import Admission, admit_to
-from .config.settings import Settings, Storage
+from .auth.access_settings import policy
+from .config.settings import ReadOnly, Settings, Storage
 from .finishing import background
 from .interfaces import (
     AdoptionProgress,
@@ -36,7 +37,7 @@ from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
-from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.restricted import DELETES, PUSHES, Mode, RestrictedDoor
 from .registry.rounds import Rounds
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
@@ -67,6 +68,7 @@ class Registry:
     indexer: Indexer
     scrub: Scrub
     rounds: Rounds
+    mode: Mode
     first: bool = True
     """Whether the work beside serving is that of this process."""
 
@@ -96,7 +98,7 @@ class Registry:
             self.indexer.start()
         self._start_purging()
         self._start_scrubbing()
-        if self.first and not self.settings.storage.maintenance.readonly.enabled:
+        if self.first:
             await self.world.in_thread(self.rounds.collector.alone.open)
             self.rounds.start()
 
@@ -126,6 +128,14 @@ class Registry:
             await lifecycle.stop()
         self.world.stop()
 
+    def change_mode(self, settings: ReadOnly) -> None:
+        """Be read-only, or not, from now on."""
+        refused = PUSHES if settings.deletes else PUSHES | DELETES
+        self.mode.refused = refused if settings.enabled else frozenset()
+        self.mode.reason = "this registry is read-only for now (storage.maintenance.readonly)"
+        self.core.manifests.quarantine.allowed = not settings.enabled
+        self.rounds.paused = settings.frozen
+
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
         if purging.enabled and self.first:
@@ -137,7 +147,6 @@ class Registry:
         # Object stores look after their bytes themselves, and charge for reading them.
         local = ILocalFile.providedBy(self.core.driver)
         maintenance = self.settings.storage.maintenance
-        self.core.manifests.quarantine.allowed = not maintenance.readonly.enabled
         if maintenance.scrub.enabled and not maintenance.readonly.enabled and self.first and local:
             self.scrub.start()
 
@@ -204,29 +213,31 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     adopter = Adopter(TreeReader(driver, world), adoption, reactor)
     door: IDoor = SeeingDoor(StoredDoor(core), metadata, adopter)
     if not storage.delete.enabled:
-        door = RestrictedDoor(
-            door, DELETES, "deleting is switched off here (storage.delete.enabled)"
-        )
-    if storage.maintenance.readonly.enabled:
-        door = RestrictedDoor(
-            door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
-        )
+        why = "deleting is switched off here (storage.delete.enabled)"
+        door = RestrictedDoor(door, Mode(DELETES, why))
+    mode = Mode()
+    door = RestrictedDoor(door, mode)
     maintenance = storage.maintenance.scrub
     position = None if database is None else state / "scrub"
     scrub = Scrub(
         driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
     )
-    return Registry(
+    admission = admit_to(door, settings, world, SqliteKeys(metadata))
+    immutable = admission.policy or policy(settings.access)
+    registry = Registry(
         settings,
         world,
         core,
         door,
-        admit_to(door, settings, world, SqliteKeys(metadata)),
+        admission,
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
-        rounds_of(settings, core, metadata, adopter.over, world, database),
+        rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database),
+        mode,
     )
+    registry.change_mode(storage.maintenance.readonly)
+    return registry
 
 
 def _tell_progress(progress: AdoptionProgress) -> None:

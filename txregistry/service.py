@@ -64,7 +64,11 @@ class Share:
 
 
 def make_site(
-    settings: Settings, registry: Registry, reactor: Any, workers: int = 1
+    settings: Settings,
+    registry: Registry,
+    reactor: Any,
+    workers: int = 1,
+    tls: CurrentContext | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
@@ -116,6 +120,7 @@ def make_site(
         headers,
         Replay(registry.core.metadata, answers, counted) if answers else None,
         http.fast.sendfile,
+        None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
 
 
@@ -208,7 +213,7 @@ class RegistryService(Service):
         end_with_failure(self.reactor, reason)
 
     def reload(self) -> None:
-        """SIGHUP: read the certificates and the rules again."""
+        """SIGHUP: read again what may change while the registry serves."""
         self.notifier.reloading()
         if self.tls is not None:
             self.tls.reload()
@@ -216,13 +221,14 @@ class RegistryService(Service):
         reading.addBoth(lambda _: self.notifier.ready())
 
     async def _read_rules(self) -> None:
-        """Take over the section ``access`` as it is in the configuration now."""
+        """Take over rules and mode as they are in the configuration now."""
         try:
             settings = (await self.registry.world.in_thread(self.with_new_rules)).settings
         except ConfigurationMistakes as error:
             for mistake in error.mistakes:
                 _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
             return
+        self.registry.change_mode(settings.storage.maintenance.readonly)
         try:
             await self.registry.admission.change_rules(settings.access)
         except ValueError as error:
@@ -309,7 +315,7 @@ def make_service(
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of)
+    site = make_site(settings, registry, reactor, share.of, tls)
     admin = None
     if settings.http.debug.addr and share.number == 0:
         admin = make_admin(settings, registry, site, reactor)

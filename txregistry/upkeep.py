@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .auth.access_settings import policy
 from .auth.globs import repository_glob, tag_glob
 from .config.lifecycle import RetentionPolicy
 from .config.settings import Settings
@@ -17,6 +16,7 @@ from .metadata.collection import SqliteCollection
 from .metadata.history import SqliteHistory
 from .metadata.inventory import SqliteInventory
 from .metadata.sqlite import SqliteMetadata
+from .model.names import RepositoryName, Tag
 from .registry.collecting import Collector, Waits
 from .registry.occasions import Occasion
 from .registry.retention import KeepRule, Policy, Retention, Window
@@ -32,12 +32,14 @@ def rounds_of(
     core: Core,
     metadata: SqliteMetadata,
     ready: Callable[[], bool],
+    immutable: Callable[[RepositoryName, Tag], bool],
     world: World,
     database: Path | None,
 ) -> Rounds:
     """The rounds that the settings describe; nothing is started yet.
 
     :param ready: whether the database knows all that there is.
+    :param immutable: whether a tag is one that nobody may delete.
     :param database: its file; what is remembered lies beside it.
     """
 
@@ -65,7 +67,7 @@ def rounds_of(
             SqliteInventory(metadata),
             core.manifests,
             [_policy(number, each) for number, each in enumerate(retention.policies)],
-            policy(settings.access).immutable,
+            immutable,
             Occasion(world, retention.interval, beside("retained"), at_first=True),
             retention.dryrun,
             Window.parse(retention.window) if retention.window is not None else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -265,3 +266,40 @@ def command_gc(registry: Running, *options: str) -> str:
         check=True,
     )
     return done.stdout
+
+
+def test_read_only_from_one_moment_to_the_next(tmp_path: Path) -> None:
+    """SIGHUP makes it read-only, with or without deletes, and takes it back."""
+    with running(tmp_path, settings=SETTINGS) as registry:
+        client = Client(registry)
+        documents = {name: tag(client, "a", name) for name in ("1", "2")}
+
+        def change(**readonly: bool) -> None:
+            storage = {"storage": {"maintenance": {"readonly": readonly}}}
+            registry.settings = {**SETTINGS, **storage}
+            registry.configure()
+            assert registry.process is not None
+            registry.process.send_signal(signal.SIGHUP)
+
+        def wait_for(status: int) -> None:
+            deadline = time.monotonic() + 20
+            while client.call("POST", "/v2/a/blobs/uploads/", b"").status != status:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+        change(enabled=True)
+        wait_for(405)
+        assert client.call("DELETE", "/v2/a/manifests/1").status == 405
+        assert client.call("GET", "/v2/a/manifests/1").status == 200
+        change(enabled=True, deletes=True)
+        deadline = time.monotonic() + 20
+        while client.call("DELETE", "/v2/a/manifests/1").status == 405:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.call("POST", "/v2/a/blobs/uploads/", b"").status == 405
+        assert client.call("GET", "/v2/a/manifests/1").status == 404
+        wait_until_gone(registry, content(documents["1"]))
+        change(enabled=False)
+        wait_for(202)
+        assert content(documents["2"]) <= stored(registry)
+        client.close()

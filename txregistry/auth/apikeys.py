@@ -151,12 +151,14 @@ class ApiKeys:
             if keeper.stamp(record.account) is None:
                 return None
         self._note(record, now)
+        ends = float("inf") if record.expires is None else record.expires
         return Identity(
             record.account,
             authenticator=NAME,
             stamp=record.id,
             reach=_reach(record.rights, tuple(record.repositories), not record.authenticator),
-            until=float("inf") if record.expires is None else record.expires,
+            until=ends,
+            ends=ends,
         )
 
     def _note(self, record: KeyRecord, now: float) -> None:

@@ -11,7 +11,7 @@ from attrs import define, evolve
 from zope.interface import implementer
 
 from ..interfaces import Challenge, IAuthenticator, IGate, StorageUnavailable
-from ..model.access import ANONYMOUS, Credentials, Identity, Password, Token
+from ..model.access import ANONYMOUS, Certificate, Credentials, Identity, Password, Token
 from ..model.errors import RegistryError, Unauthorized, Unavailable
 from .damping import Damping
 from .key_text import is_key
@@ -46,6 +46,10 @@ class Gate:
         if isinstance(credentials, Password) and is_key(credentials.secret):
             # Clients send keys as passwords; what name they send with it does not matter.
             credentials = Token(credentials.secret)
+        if isinstance(credentials, Certificate):
+            # It is shown on every connection, also by those whom it makes nobody in particular.
+            identity = await self._ask(credentials)
+            return ANONYMOUS if identity is None else self._for_now(identity)
         if isinstance(credentials, Token):
             # Tokens and keys cannot be guessed, and old ones are sent by everybody.
             identity = await self._ask(credentials)

@@ -69,7 +69,7 @@ def run_gc(chosen: argparse.Namespace) -> int:
     async def work(registry: Registry) -> int:
         from ..interfaces import Due
 
-        if registry.settings.storage.maintenance.readonly.enabled and not chosen.dry_run:
+        if registry.settings.storage.maintenance.readonly.frozen and not chosen.dry_run:
             raise ValueError("this registry is read-only (storage.maintenance.readonly)")
         await registry.complete()
         rounds = registry.rounds

@@ -70,7 +70,7 @@ def run_now(chosen: argparse.Namespace) -> int:
 
     async def work(registry: Registry) -> int:
         await registry.complete()
-        if registry.settings.storage.maintenance.readonly.enabled:
+        if registry.settings.storage.maintenance.readonly.frozen:
             raise ValueError("this registry is read-only (storage.maintenance.readonly)")
         count = await registry.rounds.retention.run(time.time())
         print(f"{count} tags were removed")

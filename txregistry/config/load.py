@@ -56,12 +56,17 @@ class Loaded:
     """Loads it once more, with what has changed since; blocking."""
 
     def with_new_rules(self) -> Loaded:
-        """The same, with the section ``access`` as it is by now; blocking.
+        """The same, with what may change while serving as it is by now; blocking.
+
+        That is ``access`` and ``storage.maintenance.readonly``.
 
         :raises ConfigurationMistakes: the configuration is not good any more.
         """
-        access = self.again().settings.access
-        return evolve(self, settings=evolve(self.settings, access=access))
+        fresh, storage = self.again().settings, self.settings.storage
+        readonly = fresh.storage.maintenance.readonly
+        storage = evolve(storage, maintenance=evolve(storage.maintenance, readonly=readonly))
+        settings = evolve(self.settings, access=fresh.access, storage=storage)
+        return evolve(self, settings=settings)
 
 
 def load(

@@ -130,7 +130,19 @@ class Scrub:
 class ReadOnly:
     """Serving without changes."""
 
-    enabled: bool = option("Refuse everything that would change the registry.", default=False)
+    enabled: bool = option(
+        "Refuse everything that would change the registry. SIGHUP reads this section again.",
+        default=False,
+    )
+    deletes: bool = option(
+        "Go on deleting, letting tags go and collecting garbage, for instance on a full disk.",
+        default=False,
+    )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing at all may change."""
+        return self.enabled and not self.deletes
 
 
 @frozen
@@ -228,6 +240,12 @@ class Tls:
         factory=tuple,
         example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
     )
+
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether the certificate of a client, where there is one, is of an authority."""
+        verifying = ("require-and-verify-client-cert", "verify-client-cert-if-given")
+        return bool(self.clientcas) and self.clientauth in verifying
 
 
 @frozen

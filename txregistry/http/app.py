@@ -172,7 +172,10 @@ class RegistryApp:
             if throttle is not None:
                 throttle.from_address(host)
             if self._gate is not None:
+                # What a client sends on purpose goes before what every request of it has.
                 credentials = read_credentials(request.header("Authorization"))
+                if credentials is None:
+                    credentials = request.certificate()
                 request.identity = await self._gate.identify(credentials, host)
                 if throttle is not None:
                     throttle.from_account(request.identity.name)

@@ -96,7 +96,7 @@ class Identity:
     none, has another stamp. ``scopes`` limit what may be done, None for no limit; ``sufficient``
     scopes grant by themselves, without a rule. ``reach`` limits it as well, None for no limit.
     ``until`` is the time, in seconds since the epoch, from which on the credentials have to be
-    looked at again.
+    looked at again, and ``ends`` the time after which nothing that was given for them may be good.
     """
 
     name: str
@@ -108,6 +108,7 @@ class Identity:
     bearer: bool = False
     reach: Reach | None = None
     until: float = float("inf")
+    ends: float = float("inf")
 
     @property
     def anonymous(self) -> bool:
@@ -140,4 +141,14 @@ class Token:
         return "Token()"
 
 
-Credentials = Password | Token
+@frozen
+class Certificate:
+    """A client's certificate in DER, as it was verified when its TLS connection began."""
+
+    der: bytes
+
+    def __repr__(self) -> str:
+        return "Certificate()"
+
+
+Credentials = Password | Token | Certificate

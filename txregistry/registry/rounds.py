@@ -65,6 +65,7 @@ class Rounds:
     :param ready: whether the database knows all that there is.
     :param interval: seconds between two rounds.
     :param collecting: whether garbage is collected.
+    :param paused: whether nothing may change at the moment.
     """
 
     collector: Collector
@@ -77,6 +78,7 @@ class Rounds:
     ready: Callable[[], bool]
     interval: float
     collecting: bool
+    paused: bool = False
     _running: Deferred[None] | None = None
     _pause: Deferred[Any] | None = None
     _stopped: bool = False
@@ -99,7 +101,7 @@ class Rounds:
         while not self._stopped:
             await self._wait()
             now = self.steady.now()
-            if self._stopped or now is None or not self.ready():
+            if self._stopped or self.paused or now is None or not self.ready():
                 continue
             try:
                 await self._round(now)

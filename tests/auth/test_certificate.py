@@ -243,6 +243,7 @@ def test_certificates_that_nobody_verifies_are_no_identities(
     settings = load(path, {}, *makers).settings
     world: Any = StillWorld(bench.clock, bench.directory)
     door: Any = None
+    store: Any = None
     if good:
         assert admit_to(door, settings, world, store).gate is not None
     else:

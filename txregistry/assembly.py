@@ -36,6 +36,7 @@ from .registry import layout
 from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
+from .registry.quotas import QuotaDoor
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, PUSHES, Mode, RestrictedDoor
 from .registry.rounds import Rounds
@@ -46,7 +47,7 @@ from .registry.tree import Tree
 from .registry.uploads import Uploads
 from .shared import KeyLocks
 from .storage.checked import checked
-from .upkeep import rounds_of
+from .upkeep import quotas_of, rounds_of
 from .world import World
 
 _log = Logger()
@@ -215,6 +216,9 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     if not storage.delete.enabled:
         why = "deleting is switched off here (storage.delete.enabled)"
         door = RestrictedDoor(door, Mode(DELETES, why))
+    quotas = quotas_of(settings, metadata, world)
+    if quotas is not None:
+        door = QuotaDoor(door, quotas)
     mode = Mode()
     door = RestrictedDoor(door, mode)
     maintenance = storage.maintenance.scrub

@@ -16,7 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
-from .lifecycle import Collection, History, Retention
+from .lifecycle import Collection, History, Quota, Retention
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -467,3 +467,8 @@ class Settings:
     gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
     history: History = option("What tags have pointed at.", factory=History)
     retention: Retention = option("Removing tags by rules.", factory=Retention)
+    quotas: Sequence[Quota] = option(
+        "How much repositories may hold; all that match count.",
+        factory=tuple,
+        example="[{repositories: ['team/**'], bytes: 100GiB, tags: 1000}]",
+    )

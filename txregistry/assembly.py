@@ -29,6 +29,7 @@ from .interfaces import (
     StorageError,
 )
 from .metadata.adoption import SqliteAdoption
+from .metadata.apikeys import SqliteKeys
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
@@ -199,7 +200,14 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         driver,
         metadata,
         tree,
-        Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
+        Uploads(
+            driver,
+            metadata,
+            world,
+            limits.blobsize,
+            limits.uploads,
+            limits.uploadsperidentity,
+        ),
         Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
     )
     adoption = SqliteAdoption(metadata, layout.REPOSITORIES)
@@ -218,7 +226,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     scrub = Scrub(
         driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
     )
-    admission = admit_to(door, settings, world)
+    admission = admit_to(door, settings, world, SqliteKeys(metadata))
     immutable = admission.policy or policy(settings.access)
     registry = Registry(
         settings,

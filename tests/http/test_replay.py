@@ -21,6 +21,7 @@ from txregistry.http.replay import BLOCK, Replay
 from txregistry.http.request import RegistryRequest
 from txregistry.http.sending import send
 from txregistry.http.site import RegistrySite
+from txregistry.http.throttle import Buckets, Throttle
 from txregistry.interfaces import StorageUnavailable, Touched
 from txregistry.log import Access
 from txregistry.model.access import Certificate
@@ -373,6 +374,16 @@ def test_files_that_are_gone(tmp_path: Path) -> None:
     os.close(descriptor)
     (tmp_path / "link").symlink_to(path)
     assert open_again(tmp_path / "link") == -1
+
+
+def test_requests_that_are_too_many_take_the_long_way(bench: Bench) -> None:
+    """There they are refused, with an answer that says why."""
+    seconds = Clock()
+    bench.replay.throttle = Throttle(Buckets(1, 3, seconds.seconds))
+    assert bench.long_ways(b"/one") == 1
+    assert bench.long_ways(*[b"/one"] * 5) == 2
+    seconds.advance(1)
+    assert bench.long_ways(*[b"/one"] * 2) == 1
 
 
 # --- certificates of clients ---------------------------------------------------------------------

@@ -25,6 +25,7 @@ from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
 from .sending import is_there, last_fields, open_again
+from .throttle import Throttle, peer_host
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -95,11 +96,13 @@ class Recipe:
 class Visitor:
     """Who asks, by a certificate and header lines that were read before.
 
-    ``until`` is when the credentials have to be looked at again, in seconds since the epoch.
+    ``until`` is when the credentials have to be looked at again, in seconds since the epoch;
+    ``name`` that of the account, empty without one.
     """
 
     asker: bytes
     until: float
+    name: str
     user_agent: str
     host: str
 
@@ -128,10 +131,12 @@ class Replay:
 
     :param changing: tells what has changed.
     :param room: bytes that answers may take.
+    :param throttle: counts requests; those that are too many take the long way, and are refused.
     """
 
     changing: IChanging
     room: int
+    throttle: Throttle | None = None
     _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -163,6 +168,10 @@ class Replay:
             self._catch_up()
             if key not in self._kept:
                 return False
+        if self.throttle is not None and not self.throttle.allows(
+            peer_host(connection.getPeer()), visitor.name
+        ):
+            return False
         self._kept.move_to_end(key)
         if kept.path is not None:
             if kept.method != "HEAD":
@@ -273,6 +282,7 @@ class Replay:
             visitor = Visitor(
                 asker,
                 identity.until,
+                identity.name,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
             )

@@ -250,8 +250,8 @@ def as_listing(items: list, page: Page) -> Listing:  # type: ignore[type-arg]
     return Listing(items[: page.limit], more=page.limit > 0)
 
 
-def _upload(row: tuple[str, str, str, str, float, float, str]) -> UploadRecord:
-    identifier, repository, token, algorithm, started, written, actor = row
+def _upload(row: tuple[str, str, str, str, float, float, str, str]) -> UploadRecord:
+    identifier, repository, token, algorithm, started, written, actor, holder = row
     return UploadRecord(
-        identifier, RepositoryName(repository), token, algorithm, started, written, actor
+        identifier, RepositoryName(repository), token, algorithm, started, written, actor, holder
     )

@@ -379,8 +379,8 @@ class SqliteMetadata:
                 lambda c: reviews.keep(c, now, repository, digest), visible=True, durable=False
             )
 
-    async def start_upload(self, record: UploadRecord, limit: int) -> None:
-        await self._write(lambda c: change.start_upload(c, record, limit), durable=False)
+    async def start_upload(self, record: UploadRecord, limit: int, each: int = 0) -> None:
+        await self._write(lambda c: change.start_upload(c, record, limit, each), durable=False)
 
     async def touch_upload(self, upload: str, written: float) -> None:
         statement = "UPDATE upload SET written = ? WHERE id = ?"

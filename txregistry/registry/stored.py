@@ -27,6 +27,7 @@ from ..interfaces import (
     Manifest,
     ObjectMissing,
     StoredManifest,
+    TooManySessions,
     Upload,
     UploadRecord,
 )
@@ -171,7 +172,15 @@ class StoredRegistry:
     async def start_upload(self, repository: RepositoryName, algorithm: str) -> Upload:
         with storage_errors():
             try:
-                record = await self.core.uploads.start(repository, algorithm, self.origin.actor)
+                record = await self.core.uploads.start(
+                    repository, algorithm, self.origin.actor, self.origin.holder
+                )
+            except TooManySessions:
+                raise TooManyRequests(
+                    "you have too many upload sessions open; finish or cancel some, or wait until "
+                    "some that were given up are removed",
+                    60,
+                ) from None
             except Conflict:
                 raise TooManyRequests(
                     "too many upload sessions are open; finish or cancel some", 60

@@ -70,6 +70,7 @@ class Uploads:
 
     :param limit: the largest blob in bytes.
     :param sessions: the largest number of open sessions, 0 for any.
+    :param each: the largest number of those of one holder, 0 for any.
     :param clock: seconds since the epoch.
     """
 
@@ -78,20 +79,26 @@ class Uploads:
     world: IWorld
     limit: int
     sessions: int
+    each: int = 0
     clock: Callable[[], float] = time.time
     _known: dict[str, Session] = field(factory=dict)
 
-    async def start(self, repository: RepositoryName, algorithm: str, actor: str) -> UploadRecord:
+    async def start(
+        self, repository: RepositoryName, algorithm: str, actor: str, holder: str = ""
+    ) -> UploadRecord:
         """Open a session.
 
+        :param actor: who may go on with it.
+        :param holder: whom it is counted for.
+        :raises TooManySessions: that one has too many.
         :raises Conflict: there are too many sessions.
         """
         identifier = secrets.token_hex(16)
         token = await self.driver.begin(upload_hint(repository, identifier))
         now = self.clock()
-        record = UploadRecord(identifier, repository, token, algorithm, now, now, actor)
+        record = UploadRecord(identifier, repository, token, algorithm, now, now, actor, holder)
         try:
-            await self.metadata.start_upload(record, self.sessions)
+            await self.metadata.start_upload(record, self.sessions, self.each)
         except Exception:
             await self.driver.abandon(token)
             raise

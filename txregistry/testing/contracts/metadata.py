@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import DeferredList
 from zope.interface.verify import verifyObject
 
@@ -20,6 +21,7 @@ from ...interfaces import (
     IMetadata,
     ManifestRecord,
     PendingChange,
+    TooManySessions,
     TreeChange,
     UploadRecord,
 )
@@ -339,6 +341,22 @@ class MetadataContract:
         await conflict(metadata.start_upload(self.upload("c"), 2))
         await metadata.end_upload("a" * 32)
         await metadata.start_upload(self.upload("c"), 2)
+
+    @asynchronous
+    async def test_sessions_are_limited_for_each(self, metadata: Any) -> None:
+        """The holder counts, whatever others have."""
+        for name, holder in (("a", "one"), ("b", "two"), ("c", "one")):
+            await metadata.start_upload(evolve(self.upload(name), holder=holder), 10, 2)
+        await conflict(metadata.start_upload(evolve(self.upload("d"), holder="one"), 10, 2))
+        try:
+            await metadata.start_upload(evolve(self.upload("d"), holder="one"), 3, 2)
+        except TooManySessions:
+            pass
+        else:
+            raise AssertionError("it was taken")
+        await metadata.start_upload(evolve(self.upload("d"), holder="two"), 10, 2)
+        await metadata.end_upload("a" * 32)
+        await metadata.start_upload(evolve(self.upload("e"), holder="one"), 10, 2)
 
     @asynchronous
     async def test_stale_sessions(self, metadata: Any) -> None:

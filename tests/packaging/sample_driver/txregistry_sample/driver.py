@@ -125,7 +125,7 @@ class OneFileDriver:
         held = len(row[0]) if row is not None else there[0]
         if size is not None and held != size:
             raise OffsetMismatch(held)
-        if row is not None and there != (len(row[0]),):
+        if row is not None:
             self._store(execute, key, row[0])
 
     async def publish(self, token, key, size=None):

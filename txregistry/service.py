@@ -28,6 +28,7 @@ from .http.addresses import Addresses
 from .http.admin import AdminApp
 from .http.app import RegistryApp
 from .http.limits import Limits
+from .http.proxies import Proxies
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
@@ -108,6 +109,7 @@ def make_site(
         headers,
         Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
         http.fast.sendfile,
+        Proxies(http.proxies),
     )
 
 

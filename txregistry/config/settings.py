@@ -15,6 +15,7 @@ from attrs import Attribute, frozen, validators
 
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
+from ..model.addresses import UNIX, read_network
 from ..model.options import Duration, Secret, Size, Workers, option
 
 CLIENT_AUTH = (
@@ -49,6 +50,12 @@ def _expressions(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> Non
 def _host(_: Any, attribute: Attribute[Any], value: str | None) -> None:
     if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/?", value):
         raise ValueError("has to be a scheme and a host, such as https://registry.example")
+
+
+def _networks(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
+    for text in value:
+        if text != UNIX:
+            read_network(text)
 
 
 @frozen
@@ -306,6 +313,14 @@ class Http:
         default=None,
         example="https://registry.example",
         validator=_host,
+    )
+    proxies: Sequence[str] = option(
+        "Proxies in front of this registry: addresses, networks, and unix for those that connect "
+        "by a socket in the file system. They are believed what they say about clients in "
+        "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and Forwarded, and nobody else is.",
+        factory=tuple,
+        example="[127.0.0.1, 10.0.0.0/8]",
+        validator=_networks,
     )
     prefix: str = option("The path that the API is below.", default="/", validator=_prefix)
     secret: Secret | None = option(

@@ -22,6 +22,7 @@ from ..interfaces import StorageError, Touched
 from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
+from .proxies import HOPS, Sender, Told, split_passed
 from .sending import last_fields, open_again
 
 if TYPE_CHECKING:
@@ -145,6 +146,14 @@ class Replay:
         :return: whether it was answered.
         """
         line, _, block = data.partition(b"\r\n")
+        sender = connection.client
+        if sender.proxy:
+            if len(block) > BLOCK:
+                return False
+            passed, block = split_passed(block)
+            if len(passed) > HOPS:
+                return False
+            sender = connection.site.proxies.sender(sender, Told.of(passed))
         visitor = self._visitors.get(block)
         if visitor is None:
             return False
@@ -162,13 +171,15 @@ class Replay:
                 return False
         self._kept.move_to_end(key)
         if kept.path is not None:
-            return self._give_file(connection, key, kept, visitor)
+            return self._give_file(connection, key, kept, visitor, sender)
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
-        _note(connection, kept, visitor, identifier, began, 200, kept.length)
+        _note(connection, kept, visitor, sender, identifier, began, 200, kept.length)
         return True
 
-    def _give_file(self, connection: Connection, key: Key, kept: Kept, visitor: Visitor) -> bool:
+    def _give_file(
+        self, connection: Connection, key: Key, kept: Kept, visitor: Visitor, sender: Sender
+    ) -> bool:
         assert kept.path is not None
         descriptor = open_again(kept.path)
         if descriptor < 0:
@@ -179,7 +190,7 @@ class Replay:
 
         def given(sent: int, complete: bool) -> None:
             status = 200 if complete else 499
-            _note(connection, kept, visitor, identifier, began, status, sent)
+            _note(connection, kept, visitor, sender, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
         connection.give_file(head, descriptor, kept.length, given)
@@ -187,10 +198,11 @@ class Replay:
 
     # --- keeping -----------------------------------------------------------------------------
 
-    def recipe(self, head: Head, block: bytes) -> Recipe | None:
+    def recipe(self, head: Head, block: bytes, peer: Sender) -> Recipe | None:
         """What the answer to a request may be kept by; None where it may not.
 
         :param block: the head as it came, without the empty line.
+        :param peer: the other end of the connection.
         """
         if (
             head.method not in (b"GET", b"HEAD")
@@ -201,6 +213,8 @@ class Replay:
         ):
             return None
         lines = block.partition(b"\r\n")[2] + b"\r\n\r\n"
+        if peer.proxy:
+            lines = split_passed(lines)[1]
         return Recipe(lines, self.changing.revision())
 
     def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
@@ -316,6 +330,7 @@ def _note(
     connection: Connection,
     kept: Kept,
     visitor: Visitor,
+    sender: Sender,
     identifier: str,
     began: float,
     status: int,
@@ -330,7 +345,7 @@ def _note(
         Access(
             now,
             identifier,
-            connection.client,
+            sender.name,
             kept.method,
             kept.uri,
             "HTTP/1.1",

@@ -33,6 +33,10 @@ MAXIMUM = 16 * 1024
 SCOPES = 50
 """Scopes of one token."""
 
+UNWATCHED = 60
+"""Seconds that a token of an account without a stamp is good for at most: nothing else would tell
+that the account is gone. Clients take shorter ones for as long as this."""
+
 REMEMBERED = 10_000
 
 LEEWAY = 60
@@ -56,7 +60,7 @@ class TokenService:
 
     :param keys: what tokens are signed with.
     :param authenticators: those who know the accounts, by name.
-    :param lifetime: seconds that a token is good for.
+    :param lifetime: seconds that a token is good for, if the account has a stamp.
     :param offline_lifetime: seconds that a token to get others with is good for.
     :param clock: seconds since the epoch.
     """
@@ -85,12 +89,13 @@ class TokenService:
     def issue(self, identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """See :class:`~txregistry.interfaces.ITokenService`, as for each of the following."""
         granted = tuple(self._granted(identity, scopes[:SCOPES]))
-        token = self._sign(identity, ACCESS, self.lifetime, granted)
+        watched = identity.anonymous or bool(identity.stamp)
+        lifetime = self.lifetime if watched else min(self.lifetime, UNWATCHED)
+        token = self._sign(identity, ACCESS, lifetime, granted)
         refresh = ""
-        # Without a stamp nothing would ever tell that the account is gone.
         if offline and identity.stamp:
             refresh = self._sign(identity, REFRESH, self.offline_lifetime, ())
-        return Issued(token, self.lifetime, int(self.clock()), granted, refresh)
+        return Issued(token, lifetime, int(self.clock()), granted, refresh)
 
     def refresh(self, token: str) -> Identity | None:
         claims = self._claims(token, REFRESH)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
@@ -22,20 +21,25 @@ from ..model.addresses import UNIX, Network, read_address, read_network
 HOPS = 20
 """Proxies in a row that are looked at."""
 
-REMEMBERED = 4096
-
 LENGTH = 1024
-"""Characters that are said: what is longer is not remembered, and not read as ``Forwarded``."""
+"""Characters of ``Forwarded`` that are read."""
+
+REMEMBERED = 4096
 
 HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
 
-PASSED = (
-    b"forwarded|x-forwarded-(?:for|proto|host|port)|x-real-ip|x-client-ip|true-client-ip"
-    b"|cf-connecting-ip|x-request-id|x-correlation-id|x-amzn-trace-id|traceparent|tracestate|cf-ray"
-)
-"""Header fields that proxies set anew for each client or each request; answers depend on none."""
+TELLING = b"forwarded|x-forwarded-(?:for|proto|host)"
 
-_PASSED_LINE = re.compile(rb"\r\n((?:" + PASSED + rb"):[^\x00-\x08\x0a-\x1f\x7f]*)(?=\r\n)", re.I)
+PASSING = (
+    b"x-forwarded-port|x-real-ip|x-client-ip|true-client-ip|cf-connecting-ip|cf-ray"
+    b"|x-request-id|x-correlation-id|x-amzn-trace-id|traceparent|tracestate"
+)
+"""More fields that proxies set anew for each client or each request; answers depend on none."""
+
+_VALUE = rb":[^\x00-\x08\x0a-\x1f\x7f]*"
+_PASSED = re.compile(
+    rb"\r\n(?:((?:%b)%b)|(?:%b)%b)(?=\r\n)" % (TELLING, _VALUE, PASSING, _VALUE), re.I
+)
 
 _NODE = re.compile(
     r"\[([0-9A-Fa-f:.]{2,45})\](?::\d{1,5})?|([0-9.]{7,15})(?::\d{1,5})?|([0-9A-Fa-f:.]{2,45})",
@@ -76,19 +80,14 @@ class Told:
     sites: str = ""
     forwarded: str = ""
 
-    @property
-    def length(self) -> int:
-        """Characters of everything."""
-        return sum(map(len, (self.addresses, self.schemes, self.sites, self.forwarded)))
-
     @classmethod
-    def of(cls, lines: Iterable[tuple[bytes, bytes]]) -> Told:
+    def of(cls, fields: Iterable[tuple[bytes, bytes]]) -> Told:
         """What some fields say; others may be among them."""
         found: dict[bytes, list[str]] = {}
-        for name, value in lines:
+        for name, value in fields:
             found.setdefault(name.lower(), []).append(value.decode("latin-1"))
-        fields = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
-        return cls(*(", ".join(found.get(name, ())) for name in fields))
+        names = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded")
+        return cls(*(", ".join(found.get(name, ())) for name in names))
 
 
 class Proxies:
@@ -100,7 +99,7 @@ class Proxies:
     def __init__(self, trusted: Sequence[str] = ()) -> None:
         self._networks: list[Network] = [read_network(each) for each in trusted if each != UNIX]
         self._local = UNIX in trusted
-        self._sender = lru_cache(REMEMBERED)(self._read)
+        self._known: dict[tuple[object, ...], Sender] = {}
 
     def peer(self, address: Any) -> Sender:
         """The other end of a connection."""
@@ -112,9 +111,6 @@ class Proxies:
 
     def sender(self, peer: Sender, told: Told) -> Sender:
         """Who has sent a request that a trusted proxy passes on."""
-        return (self._sender if told.length <= LENGTH else self._read)(peer, told)
-
-    def _read(self, peer: Sender, told: Told) -> Sender:
         first = list(_last_parts(told.addresses))
         host, depth = self._client(peer.host, [_address(each) for each in first])
         scheme, site = _at(told.schemes, depth), _at(told.sites, depth)
@@ -135,6 +131,26 @@ class Proxies:
             site if HOST.fullmatch(site) else "",
         )
 
+    def apart(self, peer: Sender, lines: bytes) -> tuple[Sender, bytes] | None:
+        """Who has sent a request, and its header lines without those that proxies set anew.
+
+        :return: None for more of these than proxies send.
+        """
+        told, rest = split_passed(lines)
+        if not told:
+            return peer, lines
+        if len(told) > HOPS:
+            return None
+        key = (peer.name, *filter(None, told))
+        sender = self._known.get(key)
+        if sender is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            fields = [line.split(b":", 1) for line in filter(None, told)]
+            said = Told.of((name, value.strip(b" \t")) for name, value in fields)
+            sender = self._known[key] = self.sender(peer, said)
+        return sender, rest
+
     def _client(self, peer: str, hops: Sequence[str | None]) -> tuple[str, int]:
         """The first address that is no proxy's, and its place.
 
@@ -154,14 +170,15 @@ class Proxies:
         return address is not None and any(address in network for network in self._networks)
 
 
-def split_passed(lines: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The header fields that proxies set anew, and the lines without them.
+def split_passed(lines: bytes) -> tuple[list[bytes | None], bytes]:
+    """The header lines that tell of a client, and all lines without those that proxies set anew.
 
-    Fields that a strict reading would refuse stay where they are.
+    What a strict reading would refuse stays where it is.
+
+    :return: None in the first for a line that tells of no client.
     """
-    parts = _PASSED_LINE.split(b"\r\n" + lines)
-    fields = [line.split(b":", 1) for line in parts[1::2]]
-    return [(name, value.strip(b" \t")) for name, value in fields], b"".join(parts[::2])[2:]
+    parts = _PASSED.split(b"\r\n" + lines)
+    return parts[1::2], b"".join(parts[::2])[2:]
 
 
 def _last_parts(text: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ..interfaces import StorageError, Touched
 from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
-from .proxies import HOPS, Sender, Told, split_passed
+from .proxies import Sender, split_passed
 from .sending import last_fields, open_again
 
 if TYPE_CHECKING:
@@ -148,12 +148,10 @@ class Replay:
         line, _, block = data.partition(b"\r\n")
         sender = connection.client
         if sender.proxy:
-            if len(block) > BLOCK:
+            found = len(block) <= BLOCK and connection.site.proxies.apart(sender, block)
+            if not found:
                 return False
-            passed, block = split_passed(block)
-            if len(passed) > HOPS:
-                return False
-            sender = connection.site.proxies.sender(sender, Told.of(passed))
+            sender, block = found
         visitor = self._visitors.get(block)
         if visitor is None:
             return False

@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "budget": set(),
     "azure": COMMON | {"budget"},
     "s3": COMMON | {"budget"},
-    "auth": COMMON,
+    "ldap": COMMON,
+    "auth": COMMON | {"ldap"},
     "storage": COMMON | {"azure", "s3"},
     "http": COMMON,
     "archive": COMMON | {"storage"},
@@ -56,6 +57,7 @@ OUTSIDE = {
     "argon2": {"auth"},
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
+    "ldaptor": {"auth", "ldap"},  # auth looks whether it is installed
     "yaml": {"config"},
     "sqlite3": {"metadata"},
     "OpenSSL": {"secure", "tls"},

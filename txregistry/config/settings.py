@@ -17,6 +17,7 @@ from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.addresses import UNIX, read_network
 from ..model.options import Duration, Secret, Size, Workers, option
+from .lifecycle import Collection, History, Retention
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -136,7 +137,19 @@ class Scrub:
 class ReadOnly:
     """Serving without changes."""
 
-    enabled: bool = option("Refuse everything that would change the registry.", default=False)
+    enabled: bool = option(
+        "Refuse everything that would change the registry. SIGHUP reads this section again.",
+        default=False,
+    )
+    deletes: bool = option(
+        "Go on deleting, letting tags go and collecting garbage, for instance on a full disk.",
+        default=False,
+    )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing at all may change."""
+        return self.enabled and not self.deletes
 
 
 @frozen
@@ -431,3 +444,6 @@ class Settings:
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)
+    gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
+    history: History = option("What tags have pointed at.", factory=History)
+    retention: Retention = option("Removing tags by rules.", factory=Retention)

@@ -51,7 +51,7 @@ OUTSIDE = {
     "klein": {"http"},
     "werkzeug": {"http"},
     "twisted.cred": {"auth"},
-    "twisted.web": {"azure", "http", "s3"},
+    "twisted.web": {"auth", "azure", "http", "s3"},
     "treq": {"azure", "s3"},
     "botocore": {"s3", "storage"},
     "argon2": {"auth"},

@@ -21,6 +21,7 @@ from .commands import (
     check,
     deletions,
     gc,
+    keys,
     passwd,
     reindex,
     retention,
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_to(commands)
     deletions.add_to(commands)
     gc.add_to(commands)
+    keys.add_to(commands)
     passwd.add_to(commands)
     reindex.add_to(commands)
     retention.add_to(commands)

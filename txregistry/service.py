@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from .assembly import Registry, assemble
 from .auth.gate import GOOD_FOR
 from .config.load import ConfigurationMistakes, Loaded
-from .config.settings import Settings
+from .config.settings import Rate, Settings
 from .finishing import background
 from .http.access import AccessLog
 from .http.addresses import Addresses
@@ -33,6 +33,7 @@ from .http.proxies import Proxies
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
+from .http.throttle import Buckets, Throttle
 from .interfaces import (
     IHealth,
 )
@@ -64,7 +65,11 @@ class Share:
 
 
 def make_site(
-    settings: Settings, registry: Registry, reactor: Any, workers: int = 1
+    settings: Settings,
+    registry: Registry,
+    reactor: Any,
+    workers: int = 1,
+    tls: CurrentContext | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
@@ -92,6 +97,9 @@ def make_site(
         connections_per_address=http.limits.connectionsperaddress,
         manifest_size=http.limits.manifestsize,
     )
+    requests = http.limits.requests
+    throttle = Throttle(_buckets(requests.peraddress), _buckets(requests.peridentity))
+    counted = throttle if throttle.addresses or throttle.accounts else None
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
     app = RegistryApp(
         registry.admission.door,
@@ -99,19 +107,27 @@ def make_site(
         rules,
         registry.admission.gate,
         registry.admission.tokens,
+        registry.admission.keys,
+        counted,
     )
-    requests = settings.log.accesslog
+    answers = http.fast.answers
+    access = settings.log.accesslog
     return RegistrySite(
         app.resource(),
         reactor,
         limits,
         registry.world.in_thread,
-        AccessLog(reactor, not requests.disabled, requests.delay),
+        AccessLog(reactor, not access.disabled, access.delay),
         headers,
-        Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
+        Replay(registry.core.metadata, answers, counted) if answers else None,
         http.fast.sendfile,
         Proxies(http.proxies),
+        None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
+
+
+def _buckets(settings: Rate) -> Buckets | None:
+    return Buckets(settings.rate, settings.burst) if settings.rate else None
 
 
 def make_admin(
@@ -301,7 +317,7 @@ def make_service(
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of)
+    site = make_site(settings, registry, reactor, share.of, tls)
     admin = None
     if settings.http.debug.addr and share.number == 0:
         admin = make_admin(settings, registry, site, reactor)

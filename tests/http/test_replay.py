@@ -22,8 +22,10 @@ from txregistry.http.replay import BLOCK, Replay
 from txregistry.http.request import RegistryRequest
 from txregistry.http.sending import send
 from txregistry.http.site import RegistrySite
+from txregistry.http.throttle import Buckets, Throttle
 from txregistry.interfaces import StorageUnavailable, Touched
 from txregistry.log import Access
+from txregistry.model.access import Certificate
 
 HEAD = b"Host: registry\r\nUser-Agent: test\r\n"
 
@@ -179,6 +181,21 @@ def test_head_and_get_are_two(bench: Bench) -> None:
     assert b"Content-Length: 5\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
     assert bench.notes.noted[-1].length == 0
+
+
+def test_an_answer_that_tells_of_a_file(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    bench.handlers.answers[b"/file"] = lambda: Answer(
+        200 if path.exists() else 404, length=5, reuse=Reuse("one", path) if path.exists() else None
+    )
+    head = (b"/file", HEAD, b"HEAD")
+    path.write_bytes(b"12345")
+    assert bench.long_ways(head, head, head) == 1
+    path.unlink()
+    assert bench.ask(*head).startswith(b"HTTP/1.1 404")
+    assert bench.long_ways(head, head) == 2
+    path.write_bytes(b"12345")
+    assert bench.long_ways(head, head) == 1
 
 
 def test_other_methods_are_never_kept(bench: Bench) -> None:
@@ -400,3 +417,103 @@ def test_without_a_trusted_proxy_nobody_is_believed(bench: Bench) -> None:
     first, second = through(b"203.0.113.1", 1), through(b"203.0.113.2", 1)
     assert bench.long_ways((b"/one", first), (b"/one", first), (b"/one", second)) == 2
     assert {each.client for each in bench.notes.noted} == {"192.168.1.1:54321"}
+
+
+def test_requests_that_are_too_many_take_the_long_way(bench: Bench) -> None:
+    """There they are refused, with an answer that says why."""
+    seconds = Clock()
+    bench.replay.throttle = Throttle(Buckets(1, 3, seconds.seconds))
+    assert bench.long_ways(b"/one") == 1
+    assert bench.long_ways(*[b"/one"] * 5) == 2
+    seconds.advance(1)
+    assert bench.long_ways(*[b"/one"] * 2) == 1
+
+
+# --- certificates of clients ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown() -> dict[Any, bytes]:
+    """The certificates of transports."""
+    return {}
+
+
+@pytest.fixture
+def certified(bench: Bench, shown: dict[Any, bytes]) -> Bench:
+    """A site that looks at certificates, with a connection for each of two."""
+    bench.site.certificates = lambda transport: shown.get(transport, b"")
+    return bench
+
+
+def connect(bench: Bench, shown: dict[Any, bytes], certificate: bytes) -> None:
+    bench.connect()
+    shown[bench._transport] = certificate
+
+
+def test_answers_are_for_a_certificate(certified: Bench, shown: dict[Any, bytes]) -> None:
+    """The same bytes on connections of others, or of nobody, are another request."""
+    for number, certificate in enumerate((b"alice", b"bob", b"")):
+        connect(certified, shown, certificate)
+        assert certified.long_ways(b"/one", b"/one", b"/one") == 1
+        answer = b"answer %d" % number
+        certified.says(b"/own", answer)
+        assert certified.ask(b"/own").endswith(answer)
+        assert certified.long_ways(b"/own") == 0
+    for number, certificate in enumerate((b"alice", b"bob", b"")):
+        connect(certified, shown, certificate)
+        assert certified.ask(b"/own").endswith(b"answer %d" % number)
+        assert certified.long_ways(b"/own", b"/one") == 0
+
+
+def test_a_certificate_is_not_shown_by_writing_it(
+    certified: Bench, shown: dict[Any, bytes]
+) -> None:
+    connect(certified, shown, b"alice")
+    certified.says(b"/own", b"for alice")
+    certified.ask(b"/own")
+    certified.says(b"/own", b"for others")
+    for forged in (b"alice" + HEAD, b"alice\r\n" + HEAD, b"'alice'" + HEAD):
+        connect(certified, shown, b"")
+        certified._transport.clear()
+        certified._connection.dataReceived(b"GET /own HTTP/1.1\r\n%b\r\n" % forged)
+        assert b"for alice" not in certified._transport.value()
+
+
+def test_the_certificate_is_known_before_the_first_answer(
+    certified: Bench, shown: dict[Any, bytes]
+) -> None:
+    """Also where the first head comes in pieces."""
+    connect(certified, shown, b"alice")
+    certified.says(b"/own", b"for alice")
+    certified.ask(b"/own")
+    certified.says(b"/own", b"for bob")
+    for cut in (1, 10, 20, -1):
+        connect(certified, shown, b"bob")
+        data = b"GET /own HTTP/1.1\r\n%b\r\n" % HEAD
+        certified._connection.dataReceived(data[:cut])
+        certified._connection.dataReceived(data[cut:])
+        assert certified._transport.value().endswith(b"for bob")
+        assert certified.ask(b"/own").endswith(b"for bob")
+
+
+@define
+class Looking:
+    """Handlers that look who asks."""
+
+    inner: Handlers
+    found: list[Certificate | None] = field(factory=list)
+
+    def render(self, request: RegistryRequest) -> None:
+        """Look, and answer."""
+        self.found.append(request.certificate())
+        self.inner.render(request)
+
+
+def test_certificates_that_are_looked_at_again(certified: Bench, shown: dict[Any, bytes]) -> None:
+    """A request that is handled asks anew: authorities may be others by now."""
+    connect(certified, shown, b"alice")
+    certified.site.resource = looking = Looking(certified.handlers)
+    certified.ask(b"/one")
+    shown[certified._transport] = b""
+    certified.ask(b"/two")
+    assert looking.found == [Certificate(b"alice"), None]

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from joserfc import jwt
 from joserfc.errors import JoseError
 from zope.interface import implementer
@@ -24,12 +24,13 @@ from ..interfaces import (
     IAccessPolicy,
     IAuthenticator,
     ILifecycle,
+    IRecalling,
     IRemoteAccounts,
     Issued,
     ITokenService,
 )
 from ..model.access import Credentials, Identity, Right, Scope, Token, order
-from ..model.errors import NameInvalid
+from ..model.errors import NameInvalid, Unauthorized
 from ..model.names import RepositoryName
 from .signing_keys import ALGORITHM, SigningKeys
 from .watched import Watched
@@ -95,9 +96,12 @@ class TokenService:
 
     def issue(self, identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """See :class:`~txregistry.interfaces.ITokenService`, as for each of the following."""
-        granted = tuple(self._granted(identity, scopes[:SCOPES]))
         watched = identity.anonymous or bool(identity.stamp)
-        lifetime = self.lifetime if watched else min(self.lifetime, UNWATCHED)
+        longest = self.lifetime if watched else min(self.lifetime, UNWATCHED)
+        lifetime = int(min(longest, identity.ends - self.clock()))
+        if lifetime <= 0:
+            raise Unauthorized("what you have logged in with has ended")
+        granted = tuple(self._granted(identity, scopes[:SCOPES]))
         token = self._sign(identity, ACCESS, lifetime, granted)
         refresh = ""
         if offline and identity.stamp:
@@ -172,28 +176,31 @@ class TokenService:
 
     async def _identity(self, claims: dict[str, Any]) -> Identity | None:
         """Who a token was given to, if the account is still what it was."""
+        found = await self._account(claims)
+        if found is None:
+            return None
+        scopes = tuple(
+            Scope(each["type"], each["name"], frozenset(each["actions"]))
+            for each in claims["access"]
+        )
+        until = min(found.until, claims["exp"])
+        return evolve(found, scopes=scopes, bearer=True, until=until)
+
+    async def _account(self, claims: dict[str, Any]) -> Identity | None:
         name = claims["sub"]
         account, stamp = claims["account"]
         if name:
             authenticator = self.authenticators.get(account)
             if authenticator is None:
                 return None
+            if IRecalling.providedBy(authenticator):
+                recalled: Identity | None = await IRecalling(authenticator).recall(name, stamp)
+                return recalled
             if IRemoteAccounts.providedBy(authenticator):
                 await IRemoteAccounts(authenticator).look_up(name)
             if authenticator.stamp(name) != stamp:
                 return None
-        return Identity(
-            name,
-            frozenset(claims["groups"]),
-            account,
-            stamp,
-            tuple(
-                Scope(each["type"], each["name"], frozenset(each["actions"]))
-                for each in claims["access"]
-            ),
-            bearer=True,
-            until=claims["exp"],
-        )
+        return Identity(name, frozenset(claims["groups"]), account, stamp)
 
     def _claims(self, text: str, kind: str) -> dict[str, Any] | None:
         """What a token of ours says, None if it is none, or another kind, or too old."""

@@ -6,18 +6,17 @@ May import the model's options, attrs and the settings of other rooms.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import Attribute, frozen, validators
+from attrs import frozen, validators
 
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
-from ..model.addresses import UNIX, read_network
 from ..model.options import Duration, Secret, Size, Workers, option
-from .lifecycle import Collection, History, Retention
+from . import validating
+from .lifecycle import Collection, History, Quota, Retention
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -25,38 +24,6 @@ CLIENT_AUTH = (
     "require-any-client-cert",
     "request-client-cert",
 )
-
-
-def _prefix(_: Any, attribute: Attribute[str], value: str) -> None:
-    if not re.fullmatch(r"/([A-Za-z0-9._~-]+/)*", value):
-        raise ValueError("has to begin and end with '/'")
-
-
-def _header_texts(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
-    for name, texts in value.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ValueError(f"{name!r} is no name of a header field")
-        if any(re.search(r"[^\t\x20-\x7e]", text) for text in texts):
-            raise ValueError(f"the field {name} has a character that headers cannot carry")
-
-
-def _expressions(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
-    for text in value:
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}") from None
-
-
-def _host(_: Any, attribute: Attribute[Any], value: str | None) -> None:
-    if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/?", value):
-        raise ValueError("has to be a scheme and a host, such as https://registry.example")
-
-
-def _networks(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
-    for text in value:
-        if text != UNIX:
-            read_network(text)
 
 
 @frozen
@@ -248,6 +215,12 @@ class Tls:
         example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
     )
 
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether the certificate of a client, where there is one, is of an authority."""
+        verifying = ("require-and-verify-client-cert", "verify-client-cert-if-given")
+        return bool(self.clientcas) and self.clientauth in verifying
+
 
 @frozen
 class Debug:
@@ -256,6 +229,28 @@ class Debug:
     addr: str | None = option(
         "Address of the listener for health checks.", default=None, example="127.0.0.1:5001"
     )
+
+
+@frozen
+class Rate:
+    """How often somebody may ask. Each worker counts what it answers."""
+
+    rate: int = option("Requests per second in the long run; 0 for any.", default=0)
+    burst: int = option(
+        "Requests that may come at once, by those who have not asked for a while.",
+        default=100,
+        validator=validators.ge(1),
+    )
+
+
+@frozen
+class RequestLimits:
+    """How many requests are answered; a transfer is one, however long it takes."""
+
+    peraddress: Rate = option(
+        "Of each address (IPv6: of each /64), with or without a login.", factory=Rate
+    )
+    peridentity: Rate = option("Of each account, from wherever.", factory=Rate)
 
 
 @frozen
@@ -287,7 +282,14 @@ class HttpLimits:
     )
     manifestsize: Size = option("Bytes of a manifest.", default=Size(4 * 1024 * 1024))
     blobsize: Size = option("Bytes of a blob.", default=Size(50 * 1024**3))
+    requests: RequestLimits = option("How many requests are answered.", factory=RequestLimits)
     uploads: int = option("Open upload sessions.", default=10_000)
+    uploadsperidentity: int = option(
+        "Open upload sessions of one account; of one address (IPv6: of one /64) without a login. "
+        "Sessions that were given up count until they are removed "
+        "(storage.maintenance.uploadpurging).",
+        default=1000,
+    )
 
 
 @frozen
@@ -325,7 +327,7 @@ class Http:
         "absolute; without it they are relative, which suits every proxy.",
         default=None,
         example="https://registry.example",
-        validator=_host,
+        validator=validating.host,
     )
     proxies: Sequence[str] = option(
         "Proxies in front of this registry: addresses, networks, and unix for those that connect "
@@ -333,9 +335,11 @@ class Http:
         "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and Forwarded, and nobody else is.",
         factory=tuple,
         example="[127.0.0.1, 10.0.0.0/8]",
-        validator=_networks,
+        validator=validating.networks,
     )
-    prefix: str = option("The path that the API is below.", default="/", validator=_prefix)
+    prefix: str = option(
+        "The path that the API is below.", default="/", validator=validating.prefix
+    )
     secret: Secret | None = option(
         "Accepted for distribution's sake; upload sessions are kept in the database here.",
         default=None,
@@ -348,7 +352,7 @@ class Http:
         "Header fields added to each answer.",
         factory=dict,
         example="{Strict-Transport-Security: [max-age=31536000]}",
-        validator=_header_texts,
+        validator=validating.header_texts,
     )
     tls: Tls = option("TLS, terminated by this server.", factory=Tls)
     debug: Debug = option("The operator's listener.", factory=Debug)
@@ -377,10 +381,12 @@ class Urls:
     allow: Sequence[str] = option(
         "Regular expressions, one of which has to match; without any, every address is allowed.",
         factory=tuple,
-        validator=_expressions,
+        validator=validating.expressions,
     )
     deny: Sequence[str] = option(
-        "Regular expressions, none of which may match.", factory=tuple, validator=_expressions
+        "Regular expressions, none of which may match.",
+        factory=tuple,
+        validator=validating.expressions,
     )
 
 
@@ -447,3 +453,8 @@ class Settings:
     gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
     history: History = option("What tags have pointed at.", factory=History)
     retention: Retention = option("Removing tags by rules.", factory=Retention)
+    quotas: Sequence[Quota] = option(
+        "How much repositories may hold; all that match count.",
+        factory=tuple,
+        example="[{repositories: ['team/**'], bytes: 100GiB, tags: 1000}]",
+    )

@@ -49,9 +49,12 @@ class BlobHandlers:
                 return _elsewhere(place, wanted)
         if request.method == b"HEAD" or unmodified:
             found = await registry.describe_blob(repository, wanted)
+            fields = _fields(found.descriptor)
             if request.method != b"HEAD":
-                return Answer(304, _fields(found))
-            return Answer(200, _fields(found), length=found.size, reuse=Reuse(repository))
+                return Answer(304, fields)
+            # What lies elsewhere cannot be looked for in passing, so such answers are not kept.
+            reuse = Reuse(repository, found.path) if found.path is not None else None
+            return Answer(200, fields, length=found.descriptor.size, reuse=reuse)
         partial = False
 
         def choose(size: int) -> Span:

@@ -2,7 +2,8 @@
 
 A request that the handlers have answered is answered again from here, as long as nothing has
 changed that the answer depends on. What is kept is found by the exact bytes of the request: the
-header lines, which passed the strict reading once and tell who asks, and the request line.
+header lines, which passed the strict reading once and tell who asks, and the request line; and by
+the certificate of the connection, which tells it as well.
 Anything unusual is not found and takes the long way, which alone decides and alone keeps.
 
 May import the standard library, the interfaces' types, the log and other modules of this room.
@@ -10,6 +11,7 @@ May import the standard library, the interfaces' types, the log and other module
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Collection
@@ -23,7 +25,8 @@ from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
 from .proxies import Sender, split_passed
-from .sending import last_fields, open_again
+from .sending import is_there, last_fields, open_again
+from .throttle import Throttle
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -92,13 +95,15 @@ class Recipe:
 
 @frozen
 class Visitor:
-    """Who asks, by header lines that were read before.
+    """Who asks, by a certificate and header lines that were read before.
 
-    ``until`` is when the credentials have to be looked at again, in seconds since the epoch.
+    ``until`` is when the credentials have to be looked at again, in seconds since the epoch;
+    ``name`` that of the account, empty without one.
     """
 
     asker: bytes
     until: float
+    name: str
     user_agent: str
     host: str
 
@@ -107,6 +112,7 @@ class Visitor:
 class Kept:
     """An answer: its head without the last fields, and its body or the file of its body.
 
+    The file of an answer to HEAD is the one that it tells of.
     ``repository`` is what it depends on, None for an answer that always holds.
     """
 
@@ -126,11 +132,13 @@ class Replay:
 
     :param changing: tells what has changed.
     :param room: bytes that answers may take.
+    :param throttle: counts requests; those that are too many take the long way, and are refused.
     """
 
     changing: IChanging
     room: int
-    _visitors: dict[bytes, Visitor] = field(factory=dict)
+    throttle: Throttle | None = None
+    _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
     _used: int = 0
@@ -152,12 +160,12 @@ class Replay:
             if not found:
                 return False
             sender, block = found
-        visitor = self._visitors.get(block)
+        visitor = self._visitors.get((connection.certificate, block))
         if visitor is None:
             return False
         began = time.time()
         if visitor.until <= began:
-            del self._visitors[block]
+            del self._visitors[connection.certificate, block]
             return False
         key = (visitor.asker, line)
         kept = self._kept.get(key)
@@ -167,9 +175,15 @@ class Replay:
             self._catch_up()
             if key not in self._kept:
                 return False
+        if self.throttle is not None and not self.throttle.allows(sender.host, visitor.name):
+            return False
         self._kept.move_to_end(key)
         if kept.path is not None:
-            return self._give_file(connection, key, kept, visitor, sender)
+            if kept.method != "HEAD":
+                return self._give_file(connection, key, kept, visitor, sender)
+            if not is_there(kept.path):
+                self._drop(key)
+                return False
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
         _note(connection, kept, visitor, sender, identifier, began, 200, kept.length)
@@ -228,7 +242,7 @@ class Replay:
             return
         if recipe.revision != self._revision:
             self._catch_up()
-        body, path, length = b"", None, 0
+        body, path, length = b"", reuse.path, 0
         if request.method != b"HEAD":
             length = answer.content_length
             if not isinstance(answer.body, Stream):
@@ -268,18 +282,21 @@ class Replay:
     def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
         identity = request.identity
         lines = [request.requestHeaders.getRawHeaders(name, []) for name in ASKER]
-        asker = repr((evolve(identity, until=0.0), lines)).encode()
-        visitor = self._visitors.get(recipe.block)
+        certificate = request.connection.certificate
+        timeless = evolve(identity, until=0.0, ends=0.0)
+        asker = repr((timeless, lines, hashlib.sha256(certificate).digest())).encode()
+        visitor = self._visitors.get((certificate, recipe.block))
         if visitor is None or visitor.asker != asker or visitor.until < identity.until:
             if len(self._visitors) >= VISITORS:
                 self._visitors.clear()
             visitor = Visitor(
                 asker,
                 identity.until,
+                identity.name,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
             )
-            self._visitors[recipe.block] = visitor
+            self._visitors[certificate, recipe.block] = visitor
         return visitor
 
     # --- forgetting --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from .access import (
     IAuthenticator,
     IAuthenticatorMaker,
     IGate,
+    IRecalling,
     IRemoteAccounts,
     Issued,
     ITokenService,
@@ -23,6 +24,12 @@ from .adoption import (
     IAdoption,
     Sight,
 )
+from .apikeys import (
+    IKeyOffice,
+    IKeyStore,
+    KeyRecord,
+    KeyWish,
+)
 from .collection import (
     Collected,
     Due,
@@ -33,7 +40,7 @@ from .collection import (
     ReviewKind,
     Unlink,
 )
-from .history import IHistory, Move, Usage
+from .history import Holdings, IHistory, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -45,6 +52,7 @@ from .metadata import (
     ManifestRecord,
     PendingChange,
     TagFixed,
+    TooManySessions,
     Touched,
     TreeChange,
     UploadRecord,
@@ -56,6 +64,7 @@ from .plugins import (
 )
 from .registry import (
     Blob,
+    BlobStat,
     IDoor,
     IRegistry,
     Manifest,
@@ -73,6 +82,7 @@ from .storage import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     ObjectStat,
     OffsetMismatch,
@@ -80,6 +90,7 @@ from .storage import (
     StorageFull,
     StorageUnavailable,
     UploadMissing,
+    UploadStat,
 )
 
 API = (1, 0)
@@ -91,6 +102,7 @@ __all__ = [
     "AdoptionState",
     "Blob",
     "BlobRecord",
+    "BlobStat",
     "Challenge",
     "Collected",
     "Conflict",
@@ -99,6 +111,7 @@ __all__ = [
     "Finds",
     "Held",
     "Holder",
+    "Holdings",
     "IAccessPolicy",
     "IAccessPolicyMaker",
     "IAdoption",
@@ -112,6 +125,8 @@ __all__ = [
     "IHealth",
     "IHistory",
     "IInventory",
+    "IKeyOffice",
+    "IKeyStore",
     "ILifecycle",
     "ILocalFile",
     "ILocating",
@@ -119,14 +134,18 @@ __all__ = [
     "IMetadata",
     "IMoving",
     "IReader",
+    "IRecalling",
     "IRegistry",
     "IRemoteAccounts",
     "IShownAppend",
     "IStorageDriver",
     "IStorageMaker",
     "ITokenService",
+    "IUploads",
     "IWorld",
     "Issued",
+    "KeyRecord",
+    "KeyWish",
     "Manifest",
     "ManifestRecord",
     "Move",
@@ -143,11 +162,13 @@ __all__ = [
     "StoredManifest",
     "TagFixed",
     "TagRecord",
+    "TooManySessions",
     "Touched",
     "TreeChange",
     "Unlink",
     "Upload",
     "UploadMissing",
     "UploadRecord",
+    "UploadStat",
     "Usage",
 ]

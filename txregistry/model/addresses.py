@@ -5,6 +5,7 @@ May import the standard library.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -15,6 +16,7 @@ UNIX = "unix"
 """Stands for whoever connects by a socket in the file system, beside networks."""
 
 
+@lru_cache(4096)
 def block_of(host: str) -> str:
     """What a client is counted by: its address, or the /64 of one of IPv6, which is one customer's.
 

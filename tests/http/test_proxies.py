@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from txregistry.http.proxies import HOPS, LENGTH, Proxies, Sender, Told, split_passed
+from txregistry.model.events import Origin
 
 PROXIES = Proxies(["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.1"])
 PEER = PROXIES.peer(IPv4Address("TCP", "10.0.0.1", 4000))
@@ -215,3 +216,17 @@ def test_what_is_new_each_time_is_put_aside() -> None:
 )
 def test_what_a_strict_reading_would_refuse_is_not_put_aside(lines: bytes) -> None:
     assert split_passed(lines) == ([], lines)
+
+
+@pytest.mark.parametrize(
+    ("address", "holder"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7:80", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("[2001:db8:1:2:3:4:5:6]:80", "2001:db8:1:2::"),
+        ("local", "local"),
+    ],
+)
+def test_what_is_left_open_is_counted_by_client(address: str, holder: str) -> None:
+    assert Origin(address=address).holder == f"address {holder}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 from running import Running
+from tools import require_root
 
 
 @frozen
@@ -27,3 +31,18 @@ class Site:
     def since(self, mark: int) -> list[tuple[str, str, int]]:
         """Requests since a mark."""
         return self.registry.requests()[mark:]
+
+
+@contextmanager
+def trusted(host: str, authority: Path) -> Iterator[None]:
+    """Let docker, podman, skopeo and buildah trust a registry, as their manuals say."""
+    require_root()
+    paths = [Path(each) / host for each in ("/etc/docker/certs.d", "/etc/containers/certs.d")]
+    for path in paths:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "ca.crt").write_bytes(authority.read_bytes())
+    try:
+        yield
+    finally:
+        for path in paths:
+            shutil.rmtree(path)

@@ -29,6 +29,7 @@ from .http.addresses import Addresses
 from .http.admin import AdminApp
 from .http.app import RegistryApp
 from .http.limits import Limits
+from .http.proxies import Proxies
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
@@ -120,6 +121,7 @@ def make_site(
         headers,
         Replay(registry.core.metadata, answers, counted) if answers else None,
         http.fast.sendfile,
+        Proxies(http.proxies),
         None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
 

@@ -135,6 +135,26 @@ def test_an_account_that_nothing_tells_of_gets_none_to_get_others_with(
     assert not issued.refresh
 
 
+def test_tokens_of_an_account_that_nothing_tells_of_end_within_a_minute(
+    tokens: TokenService, clock: Seconds, accounts: Accounts
+) -> None:
+    """However it ends: nobody would notice."""
+    accounts.stamps["bob"] = ""
+    asked = scopes("repository:app:pull")
+    issued = tokens.issue(evolve(ALICE, name="bob", stamp=""), asked, offline=False)
+    assert issued.lifetime == 60
+    clock.now += 59
+    found = identify(tokens, issued.token)
+    assert found is not None
+    assert found.until == clock.now + 1
+    clock.now += 1
+    assert identify(tokens, issued.token) is None
+    for identity in (ALICE, ANONYMOUS):
+        assert tokens.issue(identity, asked, offline=False).lifetime == 300
+    short = evolve(tokens, lifetime=30)
+    assert short.issue(evolve(ALICE, stamp=""), asked, offline=False).lifetime == 30
+
+
 def test_tokens_end(tokens: TokenService, clock: Seconds) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
     clock.now += 299

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import content
 import on_azure
 import on_s3
+from admitted import Admitted
 from authority import Authority
 from client import Client
 from felt import Felt
@@ -101,6 +102,7 @@ def every_workload(
     """The workloads on local disks."""
     pushes = Pushes(loops.client, stand.content, stand.scale, directory)
     found = [*loops.manifests(), *loops.blobs(), *loops.small(), *pushes.all(), *lists(loops)]
+    found += Admitted(loops, stand).all()
     return found + Felt(loops, pushes, stand, options.workers).all()
 
 

@@ -87,6 +87,15 @@ class Stand:
         number = len(list(self.directory.glob("fresh*")))
         return self._make(side, f"fresh{number}", settings=settings)
 
+    def beside(self, server: Server, name: str, settings: dict[str, Any]) -> Server:
+        """A server of ours on the storage of another one, with other settings."""
+        key = 0, name, False
+        if key not in self._servers:
+            found = self._make(0, name, storage=server.root, settings=settings)
+            self._servers[key] = found
+            found.start()
+        return self._servers[key]
+
     def versions(self) -> list[str]:
         """Name and version of each side."""
         return [self._make(number, "none").version() for number in range(len(self.sides))]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from authority import Authority
 from images import LARGE, make_layout
 from running import running
-from sites import Site
+from sites import Site, trusted
 from tools import require_root, require_tool
 
 
@@ -32,21 +31,6 @@ def site(
             stack.enter_context(trusted(registry.host, tls.authority))
         yield Site(registry, tls.authority if tls is not None else None)
         assert "error.traceback" not in registry.log()
-
-
-@contextmanager
-def trusted(host: str, authority: Path) -> Iterator[None]:
-    """Let docker, podman, skopeo and buildah trust a registry, as their manuals say."""
-    require_root()
-    paths = [Path(each) / host for each in ("/etc/docker/certs.d", "/etc/containers/certs.d")]
-    for path in paths:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "ca.crt").write_bytes(authority.read_bytes())
-    try:
-        yield
-    finally:
-        for path in paths:
-            shutil.rmtree(path)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from txregistry.http.access import AccessLog
 from txregistry.http.answers import EVERYTHING, Answer, Reuse
 from txregistry.http.connection import Connection
 from txregistry.http.limits import Limits
+from txregistry.http.proxies import Proxies
 from txregistry.http.replay import BLOCK, Replay
 from txregistry.http.request import RegistryRequest
 from txregistry.http.sending import send
@@ -95,6 +96,7 @@ class Bench:
     notes: Notes = field(factory=Notes)
     clock: Clock = field(factory=Clock)
     room: int = 100_000
+    proxies: Proxies = field(factory=Proxies)
     site: Any = field(init=False)
     replay: Replay = field(init=False)
     _transport: Any = field(init=False)
@@ -109,6 +111,7 @@ class Bench:
             lambda *call: None,  # type: ignore[arg-type,return-value]
             self.notes,
             replay=self.replay,
+            proxies=self.proxies,
         )
         self.connect()
 
@@ -374,6 +377,46 @@ def test_files_that_are_gone(tmp_path: Path) -> None:
     os.close(descriptor)
     (tmp_path / "link").symlink_to(path)
     assert open_again(tmp_path / "link") == -1
+
+
+def through(address: bytes, number: int) -> bytes:
+    """Header lines as a proxy sends them."""
+    told = b"X-Forwarded-For: %b\r\nX-Request-Id: %d\r\nx-forwarded-proto: https\r\n"
+    return HEAD + told % (address, number)
+
+
+def test_clients_behind_a_proxy_have_the_short_way_together(bench: Bench) -> None:
+    """However they differ in what a proxy tells of them, which is logged for each."""
+    trusting = Bench(bench.changing, proxies=Proxies(["192.168.1.1"]))
+    trusting.says(b"/one", b"first")
+    clients = [b"203.0.113.%d" % number for number in range(5)]
+    assert trusting.long_ways((b"/one", HEAD)) == 1
+    asks = [(b"/one", through(client, n)) for n, client in enumerate(clients)]
+    assert trusting.long_ways(*asks) == 0
+    assert [each.client for each in trusting.notes.noted] == [
+        "192.168.1.1:54321",
+        *(client.decode() for client in clients),
+    ]
+    # A proxy that sets this one sets the others of its kind: the rest is the client's.
+    odd = HEAD + b"X-Forwarded-Proto: https\r\nForwarded: for=203.0.113.1\r\n"
+    assert trusting.long_ways((b"/one", odd)) == 0
+    assert trusting.notes.noted[-1].client == "192.168.1.1:54321"
+
+
+def test_more_fields_than_proxies_send_take_the_long_way(bench: Bench) -> None:
+    trusting = Bench(bench.changing, proxies=Proxies(["192.168.1.1"]))
+    trusting.says(b"/one", b"first")
+    many = HEAD + b"X-Forwarded-For: 203.0.113.1\r\n" * 30
+    large = HEAD + b"X-Forwarded-For: %b203.0.113.1\r\n" % (b"1," * BLOCK)
+    assert trusting.long_ways((b"/one", HEAD), (b"/one", HEAD)) == 1
+    assert trusting.long_ways((b"/one", many), (b"/one", many)) == 2
+    assert trusting.long_ways((b"/one", large), (b"/one", large)) == 2
+
+
+def test_without_a_trusted_proxy_nobody_is_believed(bench: Bench) -> None:
+    first, second = through(b"203.0.113.1", 1), through(b"203.0.113.2", 1)
+    assert bench.long_ways((b"/one", first), (b"/one", first), (b"/one", second)) == 2
+    assert {each.client for each in bench.notes.noted} == {"192.168.1.1:54321"}
 
 
 def test_requests_that_are_too_many_take_the_long_way(bench: Bench) -> None:

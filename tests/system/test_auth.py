@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -255,37 +255,3 @@ def test_two_installations_have_nothing_in_common(tmp_path: Path, accounts: Path
         headers = token(one, "alice", "repository:private/app:pull")
         assert two.request("GET", target, headers=headers)[0] == 401
         assert one.get("/auth/jwks")[2] != two.get("/auth/jwks")[2]
-
-
-@pytest.fixture
-def protected(tmp_path: Path, accounts: Path) -> Iterator[Running]:
-    with running(tmp_path / "registry", settings=settings(accounts, RULES)) as registry:
-        yield registry
-
-
-def test_podman_pulls_what_is_public_and_logs_in_for_the_rest(
-    tmp_path: Path, scratch: Path, protected: Running
-) -> None:
-    podman = require_tool("podman")
-    store = ["--root", str(scratch / "auth"), "--runroot", str(scratch / "auth-run")]
-    store += ["--storage-driver", "vfs"]
-    auth = tmp_path / "auth.json"
-
-    def run(*words: str, good: bool = True, stdin: str = "") -> None:
-        done = subprocess.run([podman, *store, *words], capture_output=True, text=True, input=stdin)
-        assert (done.returncode == 0) == good, done.stderr
-
-    source = f"oci:{layout(tmp_path)}:latest"
-    for name in ("public/app:1", "private/app:1"):
-        target = f"docker://{protected.host}/{name}"
-        assert copy("--dest-creds", f"alice:{PASSWORD}", source, target).returncode == 0
-    plain = ["--tls-verify=false", "--authfile", str(auth)]
-    auth.write_text("{}")
-    run("pull", *plain, f"{protected.host}/public/app:1")
-    run("pull", *plain, f"{protected.host}/private/app:1", good=False)
-    login = ["login", *plain, "--username", "bob", "--password-stdin", protected.host]
-    run(*login, good=False, stdin="wrong")
-    run(*login, stdin=PASSWORD)
-    run("pull", *plain, f"{protected.host}/private/app:1")
-    image = f"{protected.host}/private/app:1"
-    run("push", *plain, image, f"{protected.host}/private/app:2", good=False)

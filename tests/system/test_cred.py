@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from accounts import basic, token
@@ -32,4 +33,6 @@ def test_tokens_of_our_own(tmp_path: Path) -> None:
         headers = token(registry, "alice", "repository:app:pull,push")
         start = registry.request("POST", "/v2/app/blobs/uploads/", headers=headers)
         assert start[0] == 202
+        status, _, body = registry.request("GET", "/auth/token", headers=basic("alice"))
+        assert (status, json.loads(body)["expires_in"]) == (200, 60)
         assert registry.request("GET", "/auth/token", headers=basic("bob"))[0] == 401

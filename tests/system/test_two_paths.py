@@ -21,13 +21,17 @@ from typing import Any
 import pytest
 from attrs import define, field, frozen
 from authority import Authority
-from running import Running, running
+from running import Running, merged, running
 from wire import OCI_MANIFEST, Client, digest_of
 
 REQUESTS = int(os.environ.get("TWO_PATHS_REQUESTS", "10000"))
 SEED = int(os.environ.get("TWO_PATHS_SEED", "0")) or secrets.randbits(32)
 
-SLOW = {"http": {"fast": {"transport": False, "sendfile": False, "answers": 0}}}
+FAST: dict[str, Any] = {"http": {"proxies": ["127.0.0.1"]}}
+SLOW = merged(FAST, {"http": {"fast": {"transport": False, "sendfile": False, "answers": 0}}})
+TOLD = ("203.0.113.7", "198.51.100.1, 203.0.113.7", "nonsense", "203.0.113.7, 127.0.0.1", "")
+FORWARDED = ("for=203.0.113.7", "for=198.51.100.1;proto=http", 'for="', "proto=https")
+"""What a proxy says of clients, and what it passes on from them."""
 LARGE = 100_000
 REPOSITORIES = ("team/one", "team/two", "three")
 TAGS = ("latest", "v1", "v2")
@@ -143,6 +147,13 @@ class Requests:
             fields["Authorization"] = self.random.choice(("Basic YTpi", "Basic YTpj"))
         if chance() < 0.3:
             fields["Accept"] = self.random.choice((OCI_MANIFEST, "*/*", "text/html"))
+        if chance() < 0.3:
+            fields["X-Forwarded-For"] = self.random.choice(TOLD)
+            fields["traceparent"] = f"{self.random.randrange(2**32):x}"
+        if chance() < 0.1:
+            fields["X-Forwarded-Proto"] = "https"
+        if chance() < 0.1:
+            fields["Forwarded"] = self.random.choice(FORWARDED)
         method = self.random.choice(("GET", "GET", "GET", "HEAD"))
         return self._ask(method, path, fields)
 
@@ -234,7 +245,7 @@ def both(request: Any, tmp_path: Path) -> Iterator[tuple[Running, Running, World
         world = fill(first)
     shutil.copytree(tmp_path / "fast" / "storage", tmp_path / "slow" / "storage")
     with (
-        running(tmp_path / "fast", tls=tls) as fast,
+        running(tmp_path / "fast", tls=tls, settings=FAST) as fast,
         running(tmp_path / "slow", tls=tls, settings=SLOW) as slow,
     ):
         yield fast, slow, world
@@ -270,7 +281,10 @@ def test_the_same_answers(both: tuple[Running, Running, World]) -> None:
             talk.close()
     told = [
         [
-            (each["method"], each["uri"], each["status"], each["length"], each["user_agent"])
+            (
+                *(each[name] for name in ("method", "uri", "status", "length", "user_agent")),
+                each["client"].partition(":")[0],
+            )
             for each in registry.access()
             if each["user_agent"]
         ]

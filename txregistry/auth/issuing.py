@@ -41,6 +41,10 @@ MAXIMUM = 16 * 1024
 SCOPES = 50
 """Scopes of one token."""
 
+UNWATCHED = 60
+"""Seconds that a token of an account without a stamp is good for at most: nothing else would tell
+that the account is gone. Clients take shorter ones for as long as this."""
+
 REMEMBERED = 10_000
 
 LEEWAY = 60
@@ -64,7 +68,7 @@ class TokenService:
 
     :param keys: what tokens are signed with.
     :param authenticators: those who know the accounts, by name.
-    :param lifetime: seconds that a token is good for.
+    :param lifetime: seconds that a token is good for, if the account has a stamp.
     :param offline_lifetime: seconds that a token to get others with is good for.
     :param clock: seconds since the epoch.
     """
@@ -92,13 +96,14 @@ class TokenService:
 
     def issue(self, identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """See :class:`~txregistry.interfaces.ITokenService`, as for each of the following."""
-        lifetime = int(min(self.lifetime, identity.ends - self.clock()))
+        watched = identity.anonymous or bool(identity.stamp)
+        longest = self.lifetime if watched else min(self.lifetime, UNWATCHED)
+        lifetime = int(min(longest, identity.ends - self.clock()))
         if lifetime <= 0:
             raise Unauthorized("what you have logged in with has ended")
         granted = tuple(self._granted(identity, scopes[:SCOPES]))
         token = self._sign(identity, ACCESS, lifetime, granted)
         refresh = ""
-        # Without a stamp nothing would ever tell that the account is gone.
         if offline and identity.stamp:
             refresh = self._sign(identity, REFRESH, self.offline_lifetime, ())
         return Issued(token, lifetime, int(self.clock()), granted, refresh)

@@ -34,7 +34,8 @@ class TokenServiceSettings:
         validator=_service,
     )
     lifetime: Duration = option(
-        "How long a token is good for.",
+        "How long a token is good for; a minute at most where nothing tells that an account is "
+        "gone (auth.cred).",
         default=Duration(300.0),
         validator=validators.ge(60),
     )

@@ -6,16 +6,16 @@ May import the model's options, attrs and the settings of other rooms.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import Attribute, frozen, validators
+from attrs import frozen, validators
 
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
+from . import validating
 from .lifecycle import Collection, History, Quota, Retention
 
 CLIENT_AUTH = (
@@ -24,32 +24,6 @@ CLIENT_AUTH = (
     "require-any-client-cert",
     "request-client-cert",
 )
-
-
-def _prefix(_: Any, attribute: Attribute[str], value: str) -> None:
-    if not re.fullmatch(r"/([A-Za-z0-9._~-]+/)*", value):
-        raise ValueError("has to begin and end with '/'")
-
-
-def _header_texts(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
-    for name, texts in value.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ValueError(f"{name!r} is no name of a header field")
-        if any(re.search(r"[^\t\x20-\x7e]", text) for text in texts):
-            raise ValueError(f"the field {name} has a character that headers cannot carry")
-
-
-def _expressions(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
-    for text in value:
-        try:
-            re.compile(text)
-        except re.error as error:
-            raise ValueError(f"{text!r} is no regular expression: {error}") from None
-
-
-def _host(_: Any, attribute: Attribute[Any], value: str | None) -> None:
-    if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/?", value):
-        raise ValueError("has to be a scheme and a host, such as https://registry.example")
 
 
 @frozen
@@ -353,9 +327,19 @@ class Http:
         "absolute; without it they are relative, which suits every proxy.",
         default=None,
         example="https://registry.example",
-        validator=_host,
+        validator=validating.host,
     )
-    prefix: str = option("The path that the API is below.", default="/", validator=_prefix)
+    proxies: Sequence[str] = option(
+        "Proxies in front of this registry: addresses, networks, and unix for those that connect "
+        "by a socket in the file system. They are believed what they say about clients in "
+        "X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and Forwarded, and nobody else is.",
+        factory=tuple,
+        example="[127.0.0.1, 10.0.0.0/8]",
+        validator=validating.networks,
+    )
+    prefix: str = option(
+        "The path that the API is below.", default="/", validator=validating.prefix
+    )
     secret: Secret | None = option(
         "Accepted for distribution's sake; upload sessions are kept in the database here.",
         default=None,
@@ -368,7 +352,7 @@ class Http:
         "Header fields added to each answer.",
         factory=dict,
         example="{Strict-Transport-Security: [max-age=31536000]}",
-        validator=_header_texts,
+        validator=validating.header_texts,
     )
     tls: Tls = option("TLS, terminated by this server.", factory=Tls)
     debug: Debug = option("The operator's listener.", factory=Debug)
@@ -397,10 +381,12 @@ class Urls:
     allow: Sequence[str] = option(
         "Regular expressions, one of which has to match; without any, every address is allowed.",
         factory=tuple,
-        validator=_expressions,
+        validator=validating.expressions,
     )
     deny: Sequence[str] = option(
-        "Regular expressions, none of which may match.", factory=tuple, validator=_expressions
+        "Regular expressions, none of which may match.",
+        factory=tuple,
+        validator=validating.expressions,
     )
 
 

@@ -25,7 +25,7 @@ from .files import FileSender
 from .heads import BadHead, Head, check_unfinished, read_head
 from .limits import DISCARDED, LINGER, PIPELINED, Limits
 from .plain import refusal
-from .request import peer_name
+from .proxies import NOBODY
 from .transport import DirectTransport, expect
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Connection(Protocol):
         self._window_start = 0
         self._was_paused = False
         self._discarded = 0
-        self.client = ""
+        self.client = NOBODY
         self.certificate = b""
         self.files: FileSender | None = None
         self._deadline = Deadline(site.reactor, self._expired)
@@ -90,7 +90,7 @@ class Connection(Protocol):
         if self.site.sends_files and isinstance(self.transport, DirectTransport):
             patience = self._limits.write_timeout
             self.files = FileSender(self.transport, self._write_deadline, patience)
-        self.client = peer_name(self.getPeer())
+        self.client = self.site.proxies.peer(self.getPeer())
         self.transport.registerProducer(self, True)
         self._deadline.set(self._limits.header_timeout)
         self.site.opened(self)
@@ -171,7 +171,7 @@ class Connection(Protocol):
         request = self.site.request(self)
         self._request = request
         if self.site.replay is not None:
-            request.recipe = self.site.replay.recipe(head, block)
+            request.recipe = self.site.replay.recipe(head, block, self.client)
         if body.complete:
             self._stage = Stage.ANSWERING
             self._deadline.set(None)

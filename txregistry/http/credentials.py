@@ -16,7 +16,6 @@ from ..model.access import Credentials, Password, Scope, Token
 from ..model.errors import Unauthorized
 from .request import RegistryRequest
 
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 
@@ -71,16 +70,10 @@ class Challenges:
     def _address(self, request: RegistryRequest) -> str:
         """Where the client has reached us, for it alone: challenges are never kept.
 
-        It names the host itself, as distribution's ``autoredirect`` has it; ``http.host`` says it
-        for all, and is needed behind proxies that speak TLS.
+        It names the host itself, as distribution's ``autoredirect`` has it, or a proxy does that is
+        trusted (``http.proxies``); ``http.host`` says it for all.
         """
-        if self.base:
-            return self.base + self.prefix.rstrip("/")
-        scheme = "https" if request.connection.isSecure() else "http"
-        host = request.header("Host") or ""
-        if not _HOST.fullmatch(host):
-            host = "localhost"
-        return f"{scheme}://{host}{self.prefix.rstrip('/')}"
+        return (self.base or request.site_address()) + self.prefix.rstrip("/")
 
 
 def joined(scopes: Sequence[Scope]) -> str:

@@ -24,8 +24,9 @@ from ..interfaces import StorageError, Touched
 from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
+from .proxies import Sender, split_passed
 from .sending import is_there, last_fields, open_again
-from .throttle import Throttle, peer_host
+from .throttle import Throttle
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -153,6 +154,12 @@ class Replay:
         :return: whether it was answered.
         """
         line, _, block = data.partition(b"\r\n")
+        sender = connection.client
+        if sender.proxy:
+            found = len(block) <= BLOCK and connection.site.proxies.apart(sender, block)
+            if not found:
+                return False
+            sender, block = found
         visitor = self._visitors.get((connection.certificate, block))
         if visitor is None:
             return False
@@ -168,23 +175,23 @@ class Replay:
             self._catch_up()
             if key not in self._kept:
                 return False
-        if self.throttle is not None and not self.throttle.allows(
-            peer_host(connection.getPeer()), visitor.name
-        ):
+        if self.throttle is not None and not self.throttle.allows(sender.host, visitor.name):
             return False
         self._kept.move_to_end(key)
         if kept.path is not None:
             if kept.method != "HEAD":
-                return self._give_file(connection, key, kept, visitor)
+                return self._give_file(connection, key, kept, visitor, sender)
             if not is_there(kept.path):
                 self._drop(key)
                 return False
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
-        _note(connection, kept, visitor, identifier, began, 200, kept.length)
+        _note(connection, kept, visitor, sender, identifier, began, 200, kept.length)
         return True
 
-    def _give_file(self, connection: Connection, key: Key, kept: Kept, visitor: Visitor) -> bool:
+    def _give_file(
+        self, connection: Connection, key: Key, kept: Kept, visitor: Visitor, sender: Sender
+    ) -> bool:
         assert kept.path is not None
         descriptor = open_again(kept.path)
         if descriptor < 0:
@@ -195,7 +202,7 @@ class Replay:
 
         def given(sent: int, complete: bool) -> None:
             status = 200 if complete else 499
-            _note(connection, kept, visitor, identifier, began, status, sent)
+            _note(connection, kept, visitor, sender, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
         connection.give_file(head, descriptor, kept.length, given)
@@ -203,10 +210,11 @@ class Replay:
 
     # --- keeping -----------------------------------------------------------------------------
 
-    def recipe(self, head: Head, block: bytes) -> Recipe | None:
+    def recipe(self, head: Head, block: bytes, peer: Sender) -> Recipe | None:
         """What the answer to a request may be kept by; None where it may not.
 
         :param block: the head as it came, without the empty line.
+        :param peer: the other end of the connection.
         """
         if (
             head.method not in (b"GET", b"HEAD")
@@ -217,6 +225,8 @@ class Replay:
         ):
             return None
         lines = block.partition(b"\r\n")[2] + b"\r\n\r\n"
+        if peer.proxy:
+            lines = split_passed(lines)[1]
         return Recipe(lines, self.changing.revision())
 
     def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
@@ -335,6 +345,7 @@ def _note(
     connection: Connection,
     kept: Kept,
     visitor: Visitor,
+    sender: Sender,
     identifier: str,
     began: float,
     status: int,
@@ -349,7 +360,7 @@ def _note(
         Access(
             now,
             identifier,
-            connection.client,
+            sender.name,
             kept.method,
             kept.uri,
             "HTTP/1.1",

@@ -5,7 +5,7 @@ May import Twisted, the model, ``txregistry.log`` and other modules of this room
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from twisted.python.failure import Failure
@@ -18,7 +18,7 @@ from ..model.events import Origin
 from .bodies import RequestBody
 from .heads import Head
 from .problems import answer_to
-from .throttle import peer_host
+from .proxies import HOST, Told
 from .wire import Query, split_target
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RegistryRequest(Request):
     ``body`` is the reader of the body, ``query`` the decoded parameters, ``identifier`` names the
     request in the log and in the answer, ``started`` is the reactor's time of its begin.
     ``recipe`` is what a kept answer is found by, None if the answer may not be kept.
-    ``identity`` is who asks.
+    ``identity`` is who asks, ``sender`` where from: the client behind proxies that are trusted.
     """
 
     defaultContentType = None
@@ -44,6 +44,7 @@ class RegistryRequest(Request):
         super().__init__(channel)
         self.content = None
         self.connection = channel
+        self.sender = channel.client
         self.site = channel.site
         self.gone = False
         self.identifier = self.site.new_identifier()
@@ -62,6 +63,8 @@ class RegistryRequest(Request):
         self.method, self.uri, self.clientproto = head.method, head.target, head.version
         self.length = head.length
         self._body = body
+        if self.sender.proxy:
+            self.sender = self.site.proxies.sender(self.sender, Told.of(head.fields))
         for name, value in head.fields:
             self.requestHeaders.addRawHeader(name, value)
         self.args: dict[bytes, list[bytes]] = {}
@@ -106,7 +109,7 @@ class RegistryRequest(Request):
         """Where the request comes from, for events."""
         return Origin(
             request_id=self.identifier,
-            address=self.connection.client,
+            address=self.sender.name,
             host=self.header("Host") or "",
             method=self.method.decode("ascii"),
             user_agent=self.header("User-Agent") or "",
@@ -115,7 +118,13 @@ class RegistryRequest(Request):
 
     def client_host(self) -> str:
         """The client's address without its port."""
-        return peer_host(self.connection.getPeer())
+        return self.sender.host
+
+    def site_address(self) -> str:
+        """Scheme and host that the client has reached us by, as the client or a proxy says."""
+        scheme = self.sender.scheme or ("https" if self.connection.isSecure() else "http")
+        host = self.sender.site or self.header("Host") or ""
+        return f"{scheme}://{host if HOST.fullmatch(host) else 'localhost'}"
 
     def getRequestHostname(self) -> bytes:
         """A constant: no answer depends on the host that a client names."""
@@ -133,11 +142,3 @@ class RegistryRequest(Request):
         self.gone = True
         self.site.log_request(self, aborted=True)
         super().connectionLost(reason)
-
-
-def peer_name(peer: Any) -> str:
-    """The text ``host:port`` of an address, or a word for one that has none."""
-    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
-    if host is None:
-        return "local"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

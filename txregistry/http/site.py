@@ -24,6 +24,7 @@ from .answers import Answer
 from .connection import Connection
 from .limits import Limits
 from .plain import SAFE_HEADERS
+from .proxies import Proxies
 from .replay import Replay
 from .request import RegistryRequest
 from .sending import send
@@ -41,6 +42,7 @@ class RegistrySite(Site):
     :param access: is told of every request.
     :param replay: answers that are kept, None to keep none.
     :param sends_files: whether files are sent by the kernel.
+    :param proxies: who may say where requests come from.
     :param certificates: tells the client's certificate (DER, or nothing) of a transport, where
         that matters.
     """
@@ -57,6 +59,7 @@ class RegistrySite(Site):
         headers: Sequence[tuple[str, str]] = (),
         replay: Replay | None = None,
         sends_files: bool = True,
+        proxies: Proxies | None = None,
         certificates: Callable[[Any], bytes] | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
@@ -67,6 +70,7 @@ class RegistrySite(Site):
         self.access = access
         self.replay = replay
         self.sends_files = sends_files
+        self.proxies = proxies or Proxies()
         self.certificates = certificates
         self.shares = Shares()
         self._name = secrets.token_hex(4)
@@ -179,7 +183,7 @@ class RegistrySite(Site):
             Access(
                 time.time(),
                 request.identifier,
-                request.connection.client,
+                request.sender.name,
                 _text(request.method),
                 _text(request.uri),
                 _text(request.clientproto),
@@ -194,7 +198,7 @@ class RegistrySite(Site):
 
     def log_refusal(self, connection: Connection, status: int, reason: str) -> None:
         """Bytes that were no request."""
-        self.access.refused(connection.client, status, reason)
+        self.access.refused(connection.client.name, status, reason)
 
 
 def _block_of(peer: Any) -> str:

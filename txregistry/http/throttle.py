@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import ceil
-from typing import Any
 
 from attrs import define, field
 
@@ -103,8 +102,3 @@ def _enter(buckets: Buckets, key: str, whose: str) -> None:
             ceil(wait),
         )
     buckets.take(key)
-
-
-def peer_host(peer: Any) -> str:
-    """The address of a connection's other end without its port, or a word without one."""
-    return getattr(peer, "host", None) or "local"

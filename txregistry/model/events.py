@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from attrs import frozen
 
-from .addresses import block_of
+from .addresses import block_of, read_address
 from .digests import Digest
 from .names import RepositoryName, Tag
 
@@ -27,7 +27,8 @@ class EventAction(StrEnum):
 class Origin:
     """Where a request came from: the part of an event that tells who and how.
 
-    ``address`` is the client's ``host:port``, ``actor`` the identity's name, empty when anonymous.
+    ``address`` is the client's ``host:port``, without a port behind a proxy; ``actor`` the
+    identity's name, empty when anonymous.
     """
 
     request_id: str = ""
@@ -42,7 +43,9 @@ class Origin:
         """Whom what is left open is counted for: an account, or an address without one."""
         if self.actor:
             return f"account {self.actor}"
-        host = self.address.rpartition(":")[0].strip("[]") or self.address
+        host = self.address
+        if read_address(host) is None:
+            host = host.rpartition(":")[0].strip("[]") or host
         return f"address {block_of(host)}"
 
 

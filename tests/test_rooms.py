@@ -12,12 +12,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "txregistry"
 
-COMMON = {"finishing", "interfaces", "log", "model", "shared"}
+COMMON = {"counters", "finishing", "interfaces", "log", "model", "shared"}
 """What every room above the model may use of the project."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "interfaces": {"model"},
+    "counters": set(),
     "finishing": set(),
     "log": set(),
     "shared": {"interfaces"},
@@ -57,6 +58,7 @@ OUTSIDE = {
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
     "yaml": {"config"},
+    "prometheus_client": {"metrics"},
     "sqlite3": {"metadata"},
     "OpenSSL": {"secure", "tls"},
     "pytest": {"testing"},

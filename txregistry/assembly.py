@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from .admission import Admission, admit_to
 from .config.settings import Settings, Storage
+from .counters import Part
 from .finishing import background
 from .interfaces import (
     AdoptionProgress,
@@ -28,6 +29,7 @@ from .interfaces import (
     StorageError,
 )
 from .metadata.adoption import SqliteAdoption
+from .metadata.counting import DatabaseCounters
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
@@ -43,6 +45,7 @@ from .registry.tree import Tree
 from .registry.uploads import Uploads
 from .shared import KeyLocks
 from .storage.checked import checked
+from .storage.counting import StorageCounters
 from .world import World
 
 _log = Logger()
@@ -145,9 +148,10 @@ def database_path(settings: Settings) -> Path | None:
     return database
 
 
-def assemble(settings: Settings, reactor: Any) -> Registry:
+def assemble(settings: Settings, reactor: Any, part: Part | None = None) -> Registry:
     """Build the registry that the settings describe; nothing is opened yet.
 
+    :param part: where calls into the storage and the database are counted.
     :raises ValueError: a plugin refuses its settings.
     """
     makers = discover(IStorageMaker).makers
@@ -161,10 +165,12 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         maker.make(storage.options, world),
         storage.driver,
         world,
+        observe=StorageCounters(part, storage.driver) if part is not None else None,
         digest_of=None if own else layout.data_digest,
     )
     database = database_path(settings)
-    metadata = SqliteMetadata(database, world)
+    counters = DatabaseCounters(part) if part is not None else None
+    metadata = SqliteMetadata(database, world, counters=counters)
     locks = database.with_name("locks") if database is not None else None
     tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
     limits = settings.http.limits

@@ -22,11 +22,13 @@ from twisted.logger import Logger
 from .assembly import Registry, assemble
 from .config.load import ConfigurationMistakes, Loaded
 from .config.settings import Settings
+from .counters import Board, Part
 from .finishing import background
 from .http.access import AccessLog
 from .http.addresses import Addresses
 from .http.admin import AdminApp
 from .http.app import RegistryApp
+from .http.counting import HttpCounters
 from .http.limits import Limits
 from .http.replay import Replay
 from .http.rules import Rules
@@ -37,6 +39,7 @@ from .interfaces import (
 from .listening import Listener, listen, listen_plain
 from .signals import end
 from .systemd import Notifier
+from .tally import ReactorCounters, make_board
 from .tls import CurrentContext
 from .watchdog import Watchdog
 
@@ -53,20 +56,27 @@ class Share:
     :param of: the number of processes.
     :param sockets: what it accepts connections of the API from.
     :param admin: the operator's listener, if that is this process' business.
+    :param board: where all of them count.
     """
 
     number: int = 0
     of: int = 1
     sockets: Sequence[socket.socket] = ()
     admin: socket.socket | None = None
+    board: Board | None = None
 
 
 def make_site(
-    settings: Settings, registry: Registry, reactor: Any, workers: int = 1
+    settings: Settings,
+    registry: Registry,
+    reactor: Any,
+    workers: int = 1,
+    part: Part | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
     :param workers: the number of processes that have a part of the connections each.
+    :param part: where requests are counted.
     """
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
@@ -99,6 +109,7 @@ def make_site(
         registry.admission.tokens,
     )
     requests = settings.log.accesslog
+    counters = HttpCounters(part, reactor) if part is not None else None
     return RegistrySite(
         app.resource(),
         reactor,
@@ -106,19 +117,35 @@ def make_site(
         registry.world.in_thread,
         AccessLog(reactor, not requests.disabled, requests.delay),
         headers,
-        Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
+        Replay(registry.core.metadata, http.fast.answers, counters) if http.fast.answers else None,
         http.fast.sendfile,
+        counters,
     )
 
 
 def make_admin(
-    settings: Settings, registry: Registry, site: RegistrySite, reactor: Any
+    settings: Settings,
+    registry: Registry,
+    site: RegistrySite,
+    reactor: Any,
+    board: Board | None = None,
 ) -> RegistrySite:
-    """The operator's side, on a listener of its own."""
+    """The operator's side, on a listener of its own.
+
+    :param board: what is counted, if it is to be shown.
+    """
     driver = registry.core.driver
     checks = {f"storagedriver_{settings.storage.driver}": driver}
     health = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
-    app = AdminApp(health, lambda: site.draining)
+    metrics = {}
+    if board is not None:
+        # What it needs is a part of a start that only some want.
+        from .metrics import Metrics, of_registry
+
+        flush = site.counters.flush if site.counters is not None else None
+        shown = Metrics(board, registry.world, of_registry(registry, flush))
+        metrics[settings.http.debug.prometheus.path] = shown.render
+    app = AdminApp(health, lambda: site.draining, metrics)
     quiet = AccessLog(reactor, False)
     return RegistrySite(app.resource(), reactor, site.limits, registry.world.in_thread, quiet)
 
@@ -137,6 +164,7 @@ class RegistryService(Service):
     admin: RegistrySite | None = None
     share: Share = field(factory=Share)
     notifier: Notifier = field(factory=Notifier)
+    part: Part | None = None
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
@@ -163,7 +191,11 @@ class RegistryService(Service):
         super().startService()
         if self.failed:
             return
-        self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog)
+        late = None
+        if self.part is not None:
+            self.part.claim()
+            late = ReactorCounters(self.part)
+        self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog, late)
         self._watchdog.start()
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
@@ -277,12 +309,16 @@ def make_service(
     share = share or Share()
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
-    registry = assemble(settings, reactor)
+    board = part = None
+    if settings.http.debug.addr and settings.http.debug.prometheus.enabled:
+        board = share.board or make_board(settings)
+        part = Part(board, share.number)
+    registry = assemble(settings, reactor, part)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of)
+    site = make_site(settings, registry, reactor, share.of, part)
     admin = None
     if settings.http.debug.addr and share.number == 0:
-        admin = make_admin(settings, registry, site, reactor)
+        admin = make_admin(settings, registry, site, reactor, board)
     return RegistryService(
         settings,
         reactor,
@@ -294,4 +330,5 @@ def make_service(
         admin,
         share,
         notifier or Notifier(),
+        part,
     )

@@ -21,10 +21,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .config.load import ConfigurationMistakes, Loaded
+from .counters import Board
 from .forking import fork
 from .service import RegistryService, Share, end_with_failure, make_service
 from .sockets import Sockets
 from .systemd import Notifier
+from .tally import make_board
 from .worker import serve
 
 QUICK = 1.0
@@ -87,6 +89,7 @@ class Supervisor(Service):
     loaded: Loaded
     reactor: Any
     count: int
+    board: Board
     notifier: Notifier = field(factory=Notifier)
     name: str = "txregistry"
     _sockets: Sockets = field(factory=Sockets)
@@ -162,7 +165,7 @@ class Supervisor(Service):
             other.forget()
         self._sockets.keep(number)
         admin = self._sockets.admin if number == 0 else None
-        share = Share(number, self.count, self._sockets.of(number), admin)
+        share = Share(number, self.count, self._sockets.of(number), admin, self.board)
         return serve(self.loaded, share, control, reactor)
 
     def _heard(self, worker: Worker, line: bytes) -> None:
@@ -267,7 +270,8 @@ def make_daemon(loaded: Loaded, reactor: Any) -> RegistryService | Supervisor:
     count = loaded.settings.workers or len(os.sched_getaffinity(0))
     if count == 1:
         return make_service(loaded, reactor)
-    supervisor = Supervisor(loaded, reactor, count)
+    board = make_board(loaded.settings, count)
+    supervisor = Supervisor(loaded, reactor, count, board)
     # Made to be tried only: each worker makes its own.
     make_service(loaded, reactor)
     return supervisor

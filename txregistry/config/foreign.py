@@ -31,6 +31,5 @@ IGNORED = {
     "storage.tag": "has no effect: tags are looked up in the database",
     "log.reportcaller": "has no effect: records carry their source",
     "http.http2": "has no effect: HTTP/1.1 is spoken",
-    "http.debug.prometheus": "has no effect yet",
     "validation.enabled": "has no effect: write validation.disabled",
 }

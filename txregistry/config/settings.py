@@ -30,6 +30,11 @@ def _prefix(_: Any, attribute: Attribute[str], value: str) -> None:
         raise ValueError("has to begin and end with '/'")
 
 
+def _path(_: Any, attribute: Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError("has to be a path such as /metrics")
+
+
 def _header_texts(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
     for name, texts in value.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
@@ -230,12 +235,23 @@ class Tls:
 
 
 @frozen
+class Prometheus:
+    """Metrics for Prometheus, on the operator's listener."""
+
+    enabled: bool = option("Count requests and more, and show it.", default=False)
+    path: str = option("Where it is shown.", default="/metrics", validator=_path)
+
+
+@frozen
 class Debug:
     """A second listener for the operator; keep it on a private address."""
 
     addr: str | None = option(
-        "Address of the listener for health checks.", default=None, example="127.0.0.1:5001"
+        "Address of the listener for health checks and metrics.",
+        default=None,
+        example="127.0.0.1:5001",
     )
+    prometheus: Prometheus = option("Metrics for Prometheus.", factory=Prometheus)
 
 
 @frozen

@@ -5,7 +5,9 @@ May import Klein, the interfaces and other modules of this room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from types import MappingProxyType
 
 from klein import Klein
 from klein.resource import KleinResource
@@ -13,8 +15,11 @@ from klein.resource import KleinResource
 from ..finishing import deferred
 from ..interfaces import IHealth
 from .answers import Answer, json_answer
+from .problems import answer_to
 from .request import RegistryRequest
 from .sending import send
+
+Render = Callable[[str], Awaitable[tuple[str, bytes]]]
 
 
 class AdminApp:
@@ -22,9 +27,15 @@ class AdminApp:
 
     :param checks: what has to work, by name.
     :param draining: tells whether the service is about to end.
+    :param metrics: by their path, what gives a media type and a text for a field ``Accept``.
     """
 
-    def __init__(self, checks: dict[str, IHealth], draining: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        checks: dict[str, IHealth],
+        draining: Callable[[], bool],
+        metrics: Mapping[str, Render] = MappingProxyType({}),
+    ) -> None:
         self._checks = checks
         self._draining = draining
         self.klein = Klein()
@@ -34,15 +45,24 @@ class AdminApp:
             ("/readyz", self._ready),
             ("/debug/health", self._health),
         ):
-            self._add(path, answer)
+            self._add(path, lambda _, answer=answer: answer())  # type: ignore[misc]
+        for path, render in metrics.items():
+            self._add(path, partial(_show, render))
 
     def resource(self) -> KleinResource:
         """The resource for the site."""
         return self.klein.resource()
 
-    def _add(self, path: str, answer: Callable[[], object]) -> None:
+    def _add(self, path: str, answer: Callable[[RegistryRequest], Awaitable[Answer]]) -> None:
         async def run(request: RegistryRequest) -> None:
-            await send(request, await answer())  # type: ignore[misc]
+            try:
+                found: Answer | None = await answer(request)
+            except Exception as error:
+                found = answer_to(error)
+            if found is None:
+                await request.give_up()
+            else:
+                await send(request, found)
 
         self.klein.route(path, methods=["GET"], endpoint=path)(
             lambda request: deferred(run(request))
@@ -72,3 +92,8 @@ class AdminApp:
             except Exception as error:
                 failing[name] = str(error)
         return failing
+
+
+async def _show(render: Render, request: RegistryRequest) -> Answer:
+    media_type, text = await render(request.header("Accept") or "")
+    return Answer(200, [("Content-Type", media_type)], text)

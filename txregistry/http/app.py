@@ -125,6 +125,8 @@ class RegistryApp:
         parts: dict[str, str],
     ) -> None:
         request.route = route.name
+        if request.site.counters is not None:
+            request.site.counters.began(route.name)
         token = request_id.set(request.identifier)
         try:
             try:

@@ -21,6 +21,7 @@ from attrs import define, evolve, field, frozen
 from ..interfaces import StorageError, Touched
 from ..log import Access
 from .answers import EVERYTHING, Answer, Stream
+from .counting import Again, HttpCounters
 from .heads import Head
 from .sending import last_fields, open_again
 
@@ -106,7 +107,8 @@ class Visitor:
 class Kept:
     """An answer: its head without the last fields, and its body or the file of its body.
 
-    ``repository`` is what it depends on, None for an answer that always holds.
+    ``repository`` is what it depends on, None for an answer that always holds; ``route`` is the
+    name of its route, ``again`` tells how it is counted.
     """
 
     head: bytes
@@ -117,6 +119,8 @@ class Kept:
     method: str
     uri: str
     cost: int
+    route: str = ""
+    again: Again | None = None
 
 
 @define(eq=False)
@@ -125,10 +129,12 @@ class Replay:
 
     :param changing: tells what has changed.
     :param room: bytes that answers may take.
+    :param counters: count what is found here.
     """
 
     changing: IChanging
     room: int
+    counters: HttpCounters | None = None
     _visitors: dict[bytes, Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -176,9 +182,14 @@ class Replay:
             return False
         began = time.time()
         identifier = connection.site.new_identifier()
+        counters = self.counters
+        if counters is not None:
+            counters.began(kept.route)
 
         def given(sent: int, complete: bool) -> None:
             status = 200 if complete else 499
+            if counters is not None:
+                counters.left(kept.route)
             _note(connection, kept, visitor, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
@@ -200,6 +211,8 @@ class Replay:
             or any(name.lower() in UNUSUAL for name, _ in head.fields)
         ):
             return None
+        if self.counters is not None:
+            self.counters.missed()
         lines = block.partition(b"\r\n")[2] + b"\r\n\r\n"
         return Recipe(lines, self.changing.revision())
 
@@ -228,6 +241,9 @@ class Replay:
         visitor = self._visit(recipe, request)
         line = b"%b %b %b" % (request.method, request.uri, request.clientproto)
         prefix = head[: -len(last_fields(request.identifier))]
+        again = None
+        if self.counters is not None:
+            again = Again(self.counters.places(request.route, request.method, 200), length)
         self._store(
             (visitor.asker, line),
             Kept(
@@ -239,6 +255,8 @@ class Replay:
                 request.method.decode("ascii"),
                 request.uri.decode("latin-1"),
                 len(prefix) + len(body) + 2 * len(line) + OVERHEAD,
+                request.route,
+                again,
             ),
         )
 
@@ -252,6 +270,11 @@ class Replay:
             self._places.setdefault(kept.repository, set()).add(key)
         while self._used > self.room:
             self._drop(next(iter(self._kept)))
+        self._tell_size()
+
+    def _tell_size(self) -> None:
+        if self.counters is not None:
+            self.counters.kept(len(self._kept), self._used)
 
     def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
         identity = request.identity
@@ -278,6 +301,7 @@ class Replay:
         self._kept.clear()
         self._places.clear()
         self._used = 0
+        self._tell_size()
 
     def _catch_up(self) -> None:
         """Drop what has changed since the last look."""
@@ -299,6 +323,7 @@ class Replay:
         for repository in repositories:
             for key in list(self._places.get(repository, ())):
                 self._drop(key)
+        self._tell_size()
 
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
@@ -321,11 +346,20 @@ def _note(
     status: int,
     length: int,
 ) -> None:
-    """Tell the access log of a request."""
+    """Tell the counters and the access log of a request."""
     site: RegistrySite = connection.site
-    if not site.access.enabled:
+    counters = site.counters
+    if counters is None and not site.access.enabled:
         return
     now = time.time()
+    if counters is not None:
+        if kept.again is not None and status == 200:
+            counters.again(kept.again, now - began)
+        else:
+            places = counters.places(kept.route, kept.method.encode(), status)
+            counters.partly(places, now - began, length)
+    if not site.access.enabled:
+        return
     site.access.note(
         Access(
             now,

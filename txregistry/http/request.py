@@ -89,6 +89,11 @@ class RegistryRequest(Request):
             raise MediaTypeUnsupported("send bodies without a Content-Encoding")
         return self._body
 
+    @property
+    def body_received(self) -> int:
+        """Bytes of the body that have arrived."""
+        return self._body.received
+
     def header(self, name: str) -> str | None:
         """The value of a header field, several of one name joined by commas."""
         values = self.requestHeaders.getRawHeaders(name.encode())

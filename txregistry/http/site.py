@@ -22,6 +22,7 @@ from ..model.addresses import block_of
 from .access import AccessLog
 from .answers import Answer
 from .connection import Connection
+from .counting import HttpCounters
 from .limits import Limits
 from .plain import SAFE_HEADERS
 from .replay import Replay
@@ -41,6 +42,7 @@ class RegistrySite(Site):
     :param access: is told of every request.
     :param replay: answers that are kept, None to keep none.
     :param sends_files: whether files are sent by the kernel.
+    :param counters: count requests and connections; None where nobody looks at them.
     """
 
     noisy = False
@@ -55,6 +57,7 @@ class RegistrySite(Site):
         headers: Sequence[tuple[str, str]] = (),
         replay: Replay | None = None,
         sends_files: bool = True,
+        counters: HttpCounters | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
         self.limits = limits
@@ -64,6 +67,7 @@ class RegistrySite(Site):
         self.access = access
         self.replay = replay
         self.sends_files = sends_files
+        self.counters = counters
         self.shares = Shares()
         self._name = secrets.token_hex(4)
         self._numbers = count(secrets.randbits(31))
@@ -82,21 +86,24 @@ class RegistrySite(Site):
         self, addr: IAddress | None
     ) -> Connection | None:
         """A connection, unless there are too many."""
-        caps = self.limits
-        if caps.connections and len(self._connections) >= caps.connections:
-            return None
-        address = _block_of(addr)
-        if (
-            caps.connections_per_address
-            and address
-            and self._addresses[address] >= caps.connections_per_address
-        ):
+        if self._full(_block_of(addr)):
+            if self.counters is not None:
+                self.counters.refused()
             return None
         return Connection(self, self.limits)
+
+    def _full(self, address: str) -> bool:
+        caps = self.limits
+        if caps.connections and len(self._connections) >= caps.connections:
+            return True
+        most = caps.connections_per_address
+        return bool(most and address and self._addresses[address] >= most)
 
     def opened(self, connection: Connection) -> None:
         """A connection is made."""
         self._connections.add(connection)
+        if self.counters is not None:
+            self.counters.opened()
         self._addresses[_block_of(connection.getPeer())] += 1
 
     def closed(self, connection: Connection) -> None:
@@ -104,6 +111,8 @@ class RegistrySite(Site):
         if connection not in self._connections:
             return
         self._connections.discard(connection)
+        if self.counters is not None:
+            self.counters.closed()
         address = _block_of(connection.getPeer())
         self._addresses[address] -= 1
         if self._addresses[address] <= 0:
@@ -168,9 +177,22 @@ class RegistrySite(Site):
 
     def log_request(self, request: RegistryRequest, aborted: bool) -> None:
         """Note a request that has ended."""
-        if not self.access.enabled:
+        counters, enabled = self.counters, self.access.enabled
+        if counters is None and not enabled:
             return
+        status = 499 if aborted else request.code
         files = request.connection.files
+        sent = request.sentLength + (files.sent if files is not None else 0)
+        received = request.body_received
+        seconds = self.reactor.seconds() - request.started
+        if counters is not None:
+            counters.ended(
+                counters.places(request.route, request.method, status), seconds, received, sent
+            )
+            if request.route:
+                counters.left(request.route)
+        if not enabled:
+            return
         self.access.note(
             Access(
                 time.time(),
@@ -179,10 +201,10 @@ class RegistrySite(Site):
                 _text(request.method),
                 _text(request.uri),
                 _text(request.clientproto),
-                499 if aborted else request.code,
-                request.sentLength + (files.sent if files is not None else 0),
-                request._body.received,
-                self.reactor.seconds() - request.started,
+                status,
+                sent,
+                received,
+                seconds,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
             )
@@ -190,6 +212,8 @@ class RegistrySite(Site):
 
     def log_refusal(self, connection: Connection, status: int, reason: str) -> None:
         """Bytes that were no request."""
+        if self.counters is not None:
+            self.counters.malformed(status)
         self.access.refused(connection.client, status, reason)
 
 

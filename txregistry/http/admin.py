@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import Any, cast
 
 from klein import Klein
 from klein.resource import KleinResource
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from ..finishing import deferred
 from ..interfaces import IHealth
@@ -48,6 +51,7 @@ class AdminApp:
             self._add(path, lambda _, answer=answer: answer())  # type: ignore[misc]
         for path, render in metrics.items():
             self._add(path, partial(_show, render))
+        self.klein.handle_errors(Exception)(cast(Any, _failed))
 
     def resource(self) -> KleinResource:
         """The resource for the site."""
@@ -55,14 +59,7 @@ class AdminApp:
 
     def _add(self, path: str, answer: Callable[[RegistryRequest], Awaitable[Answer]]) -> None:
         async def run(request: RegistryRequest) -> None:
-            try:
-                found: Answer | None = await answer(request)
-            except Exception as error:
-                found = answer_to(error)
-            if found is None:
-                await request.give_up()
-            else:
-                await send(request, found)
+            await send(request, await answer(request))
 
         self.klein.route(path, methods=["GET"], endpoint=path)(
             lambda request: deferred(run(request))
@@ -92,6 +89,14 @@ class AdminApp:
             except Exception as error:
                 failing[name] = str(error)
         return failing
+
+
+def _failed(request: RegistryRequest, failure: Failure) -> Deferred[None]:
+    """An address that is not there, or something that nobody thought of."""
+    answer = answer_to(cast(BaseException, failure.value))
+    if answer is None or request.startedWriting:
+        return Deferred.fromCoroutine(request.give_up())
+    return Deferred.fromCoroutine(send(request, answer))
 
 
 async def _show(render: Render, request: RegistryRequest) -> Answer:

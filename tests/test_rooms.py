@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "secure": COMMON | {"http", "tls"},
     "listening": COMMON | {"config", "http", "secure", "systemd", "tls"},
     "sockets": COMMON | {"config", "listening", "systemd"},
+    "health": COMMON,
     "signals": set(),
     "forking": set(),
 }
@@ -51,8 +52,8 @@ OUTSIDE = {
     "klein": {"http"},
     "werkzeug": {"http"},
     "twisted.cred": {"auth"},
-    "twisted.web": {"azure", "http", "s3"},
-    "treq": {"azure", "s3"},
+    "twisted.web": {"azure", "health", "http", "s3"},
+    "treq": {"azure", "health", "s3"},
     "botocore": {"s3", "storage"},
     "argon2": {"auth"},
     "bcrypt": {"auth"},

@@ -19,6 +19,7 @@ from .admission import Admission, admit_to
 from .config.settings import Settings, Storage
 from .counters import Part
 from .finishing import background
+from .health import STORAGE
 from .interfaces import (
     AdoptionProgress,
     AdoptionState,
@@ -37,13 +38,13 @@ from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
-from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.restricted import DELETES, WRITES, DegradedDoor, RestrictedDoor
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
-from .shared import KeyLocks
+from .shared import KeyLocks, SharedFlags
 from .storage.checked import checked
 from .storage.counting import StorageCounters
 from .world import World
@@ -148,10 +149,16 @@ def database_path(settings: Settings) -> Path | None:
     return database
 
 
-def assemble(settings: Settings, reactor: Any, part: Part | None = None) -> Registry:
+def assemble(
+    settings: Settings,
+    reactor: Any,
+    part: Part | None = None,
+    flags: SharedFlags | None = None,
+) -> Registry:
     """Build the registry that the settings describe; nothing is opened yet.
 
     :param part: where calls into the storage and the database are counted.
+    :param flags: tell when the storage fails.
     :raises ValueError: a plugin refuses its settings.
     """
     makers = discover(IStorageMaker).makers
@@ -192,6 +199,8 @@ def assemble(settings: Settings, reactor: Any, part: Part | None = None) -> Regi
         door = RestrictedDoor(
             door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
         )
+    if flags is not None:
+        door = DegradedDoor(door, lambda: flags[STORAGE])
     maintenance = storage.maintenance.scrub
     position = None if database is None else state / "scrub"
     scrub = Scrub(

@@ -20,10 +20,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .assembly import Registry, assemble
+from .checks import checks_of
 from .config.load import ConfigurationMistakes, Loaded
 from .config.settings import Settings
 from .counters import Board, Part
 from .finishing import background
+from .health import ANYTHING, OFF, Health
 from .http.access import AccessLog
 from .http.addresses import Addresses
 from .http.admin import AdminApp
@@ -37,6 +39,7 @@ from .interfaces import (
     IHealth,
 )
 from .listening import Listener, listen, listen_plain
+from .shared import SharedFlags
 from .signals import end
 from .systemd import Notifier
 from .tally import ReactorCounters, make_board
@@ -57,6 +60,7 @@ class Share:
     :param sockets: what it accepts connections of the API from.
     :param admin: the operator's listener, if that is this process' business.
     :param board: where all of them count.
+    :param flags: tell all of them how the service is.
     """
 
     number: int = 0
@@ -64,6 +68,7 @@ class Share:
     sockets: Sequence[socket.socket] = ()
     admin: socket.socket | None = None
     board: Board | None = None
+    flags: SharedFlags = field(factory=SharedFlags)
 
 
 def make_site(
@@ -72,11 +77,13 @@ def make_site(
     reactor: Any,
     workers: int = 1,
     part: Part | None = None,
+    shut: Callable[[], bool] | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
     :param workers: the number of processes that have a part of the connections each.
     :param part: where requests are counted.
+    :param shut: tells whether nobody is served for now.
     """
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
@@ -107,9 +114,13 @@ def make_site(
         rules,
         registry.admission.gate,
         registry.admission.tokens,
+        shut,
     )
     requests = settings.log.accesslog
     counters = HttpCounters(part, reactor) if part is not None else None
+    replay = None
+    if http.fast.answers:
+        replay = Replay(registry.core.metadata, http.fast.answers, counters, shut)
     return RegistrySite(
         app.resource(),
         reactor,
@@ -117,7 +128,7 @@ def make_site(
         registry.world.in_thread,
         AccessLog(reactor, not requests.disabled, requests.delay),
         headers,
-        Replay(registry.core.metadata, http.fast.answers, counters) if http.fast.answers else None,
+        replay,
         http.fast.sendfile,
         counters,
     )
@@ -127,6 +138,7 @@ def make_admin(
     settings: Settings,
     registry: Registry,
     site: RegistrySite,
+    health: Health,
     reactor: Any,
     board: Board | None = None,
 ) -> RegistrySite:
@@ -136,7 +148,7 @@ def make_admin(
     """
     driver = registry.core.driver
     checks = {f"storagedriver_{settings.storage.driver}": driver}
-    health = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
+    probes = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
     metrics = {}
     if board is not None:
         # What it needs is a part of a start that only some want.
@@ -145,7 +157,7 @@ def make_admin(
         flush = site.counters.flush if site.counters is not None else None
         shown = Metrics(board, registry.world, of_registry(registry, flush))
         metrics[settings.http.debug.prometheus.path] = shown.render
-    app = AdminApp(health, lambda: site.draining, metrics)
+    app = AdminApp(probes, lambda: site.draining, health.failing, health.switch, metrics)
     quiet = AccessLog(reactor, False)
     return RegistrySite(app.resource(), reactor, site.limits, registry.world.in_thread, quiet)
 
@@ -165,6 +177,7 @@ class RegistryService(Service):
     share: Share = field(factory=Share)
     notifier: Notifier = field(factory=Notifier)
     part: Part | None = None
+    health: Health | None = None
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
@@ -204,6 +217,8 @@ class RegistryService(Service):
 
     async def _start(self) -> None:
         await self.registry.start()
+        if self.health is not None:
+            self.health.start()
         for listener in self._listeners:
             listener.start()
             _log.info("serving on {address}", address=listener.address)
@@ -260,6 +275,8 @@ class RegistryService(Service):
         if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
             await self.site.drain(self._patience)
+        if self.health is not None:
+            self.health.stop()
         await self.registry.stop()
         if self.admin is not None:
             # Last, so that load balancers see the drain.
@@ -313,12 +330,16 @@ def make_service(
     if settings.http.debug.addr and settings.http.debug.prometheus.enabled:
         board = share.board or make_board(settings)
         part = Part(board, share.number)
-    registry = assemble(settings, reactor, part)
+    flags = share.flags
+    registry = assemble(settings, reactor, part, flags)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of, part)
-    admin = None
-    if settings.http.debug.addr and share.number == 0:
-        admin = make_admin(settings, registry, site, reactor, board)
+    shut = (lambda: flags[ANYTHING] or flags[OFF]) if settings.health.strict else None
+    site = make_site(settings, registry, reactor, share.of, part, shut)
+    admin = health = None
+    if share.number == 0:
+        health = Health(reactor, checks_of(settings, registry), flags)
+    if settings.http.debug.addr and health is not None:
+        admin = make_admin(settings, registry, site, health, reactor, board)
     return RegistryService(
         settings,
         reactor,
@@ -331,4 +352,5 @@ def make_service(
         share,
         notifier or Notifier(),
         part,
+        health,
     )

@@ -24,6 +24,7 @@ from .config.load import ConfigurationMistakes, Loaded
 from .counters import Board
 from .forking import fork
 from .service import RegistryService, Share, end_with_failure, make_service
+from .shared import SharedFlags
 from .sockets import Sockets
 from .systemd import Notifier
 from .tally import make_board
@@ -92,6 +93,7 @@ class Supervisor(Service):
     board: Board
     notifier: Notifier = field(factory=Notifier)
     name: str = "txregistry"
+    _flags: SharedFlags = field(factory=SharedFlags)
     _sockets: Sockets = field(factory=Sockets)
     _workers: dict[int, Worker] = field(factory=dict)
     _awaited: set[int] = field(factory=set)
@@ -165,7 +167,8 @@ class Supervisor(Service):
             other.forget()
         self._sockets.keep(number)
         admin = self._sockets.admin if number == 0 else None
-        share = Share(number, self.count, self._sockets.of(number), admin, self.board)
+        sockets = self._sockets.of(number)
+        share = Share(number, self.count, sockets, admin, self.board, self._flags)
         return serve(self.loaded, share, control, reactor)
 
     def _heard(self, worker: Worker, line: bytes) -> None:

@@ -89,7 +89,8 @@ def test_a_file_of_distribution_2(tmp_path: Path) -> None:
     assert settings.http.draintimeout == 60
     assert settings.http.headers == {"X-Content-Type-Options": ("nosniff",)}
     assert settings.log.fields["environment"] == "development"
-    assert len(loaded.notices) == 4
+    assert settings.health.storagedriver.threshold == 3
+    assert len(loaded.notices) == 3
 
 
 def test_a_file_of_distribution_3(tmp_path: Path) -> None:
@@ -301,3 +302,15 @@ def test_workers(tmp_path: Path) -> None:
     found = read(tmp_path, memory + "workers: auto")
     assert found.settings.workers == 1
     assert "workers: auto is 1 here" in found.notices[-1]
+
+
+def test_secrets_in_lists_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "version: 0.1\n"
+        "storage: {inmemory: {}}\n"
+        "health: {http: [{uri: 'http://x/', headers: {Authorization: [hush]}}]}\n"
+    )
+    text = shown(load(path, {}, MAKERS), origins=False)
+    assert "http://x/" in text
+    assert "hush" not in text

@@ -23,7 +23,6 @@ UNSUPPORTED = {
 
 IGNORED = {
     "redis": "has no effect: there is no cache that needs it",
-    "health": "has no effect yet",
     "compatibility": "has no effect: images of Docker's schema 1 are refused",
     "storage.cache": "has no effect: the database answers what the cache did",
     "storage.s3.loglevel": "has no effect: errors of S3 are logged at log.level",

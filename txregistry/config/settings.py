@@ -16,6 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
+from .observing import Health
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -429,6 +430,7 @@ class Settings:
     metadata: Metadata = option("Where tags and links are kept.", factory=Metadata)
     http: Http = option("The listener of the API.", factory=Http)
     access: Access = option("Who may do what.", factory=Access)
+    health: Health = option("Checks that are made from time to time.", factory=Health)
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)

@@ -12,10 +12,8 @@ from attrs import has
 
 from ..model.options import Secret
 from .load import Loaded
-from .reference import written_value
+from .reference import MASK, written_value
 from .structuring import _optional, options_of
-
-MASK = "(hidden)"
 
 
 def shown(loaded: Loaded, origins: bool) -> str:

@@ -19,7 +19,7 @@ from ..finishing import shield
 from ..interfaces import IDoor, IGate, IRegistry, ITokenService
 from ..log import request_id
 from ..model.access import ANONYMOUS
-from ..model.errors import Unauthorized
+from ..model.errors import Unauthorized, Unavailable
 from . import routes
 from .addresses import Addresses
 from .answers import Answer, Reuse
@@ -47,6 +47,7 @@ class RegistryApp:
     :param rules: sizes and page limits.
     :param gate: finds out who asks; None lets in everybody.
     :param tokens: gives out tokens, where this registry does.
+    :param shut: tells whether nobody is served for now.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class RegistryApp:
         rules: Rules,
         gate: IGate | None = None,
         tokens: ITokenService | None = None,
+        shut: Callable[[], bool] | None = None,
     ) -> None:
         self._door = door
+        self._shut = shut
         self._gate = gate
         if gate is not None:
             self._challenges = Challenges(gate.challenge(), addresses.base, addresses.prefix)
@@ -130,6 +133,8 @@ class RegistryApp:
         token = request_id.set(request.identifier)
         try:
             try:
+                if self._shut is not None and self._shut():
+                    raise Unavailable("this registry is out of service: a health check fails")
                 if self._gate is not None:
                     credentials = read_credentials(request.header("Authorization"))
                     host = request.client_host()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -130,11 +130,13 @@ class Replay:
     :param changing: tells what has changed.
     :param room: bytes that answers may take.
     :param counters: count what is found here.
+    :param shut: tells whether nobody is served for now.
     """
 
     changing: IChanging
     room: int
     counters: HttpCounters | None = None
+    shut: Callable[[], bool] | None = None
     _visitors: dict[bytes, Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -150,6 +152,8 @@ class Replay:
         :param data: what has arrived: a request head and nothing else, or whatever it is.
         :return: whether it was answered.
         """
+        if self.shut is not None and self.shut():
+            return False
         line, _, block = data.partition(b"\r\n")
         visitor = self._visitors.get(block)
         if visitor is None:

@@ -1,0 +1,111 @@
+"""Settings of what tells how the service is: health checks.
+
+May import the model's options and attrs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import Attribute, frozen, validators
+
+from ..model.options import Duration, Secret, option
+
+INTERVAL = "Time between two looks."
+THRESHOLD = "Failures in a row after which the check fails."
+TIMEOUT = "Time until an answer has to be there."
+
+
+def _address(_: Any, attribute: Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"([^:\s]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}", value):
+        raise ValueError("has to be host:port")
+
+
+def _web_address(_: Any, attribute: Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"https?://[^/?#\s]+[^\s]*", value):
+        raise ValueError("has to be an address such as http://127.0.0.1:8080/")
+
+
+def _interval() -> Any:
+    return option(INTERVAL, default=Duration(10.0), validator=validators.gt(0))
+
+
+def _threshold() -> Any:
+    return option(THRESHOLD, default=3, validator=validators.ge(1))
+
+
+def _timeout() -> Any:
+    return option(TIMEOUT, default=Duration(3.0), validator=validators.gt(0))
+
+
+@frozen
+class StorageCheck:
+    """Whether the storage works."""
+
+    enabled: bool = option(
+        "Try the storage from time to time. While it fails pushes and deletes are refused at once.",
+        default=True,
+    )
+    interval: Duration = _interval()
+    threshold: int = _threshold()
+
+
+@frozen
+class FileCheck:
+    """A switch in the file system."""
+
+    file: Path = option("The check fails while this file exists.")
+    interval: Duration = _interval()
+
+
+@frozen
+class HttpCheck:
+    """Another web service."""
+
+    uri: str = option("What is asked, by HEAD.", validator=_web_address)
+    headers: Mapping[str, Sequence[Secret]] = option("Header fields of the request.", factory=dict)
+    statuscode: int = option("The status that the answer has to have.", default=200)
+    timeout: Duration = _timeout()
+    interval: Duration = _interval()
+    threshold: int = _threshold()
+
+
+@frozen
+class TcpCheck:
+    """Another service, of any kind."""
+
+    addr: str = option("host:port that has to take a connection.", validator=_address)
+    timeout: Duration = _timeout()
+    interval: Duration = _interval()
+    threshold: int = _threshold()
+
+
+@frozen
+class Health:
+    """Checks that are made from time to time, and shown on the operator's listener."""
+
+    strict: bool = option(
+        "While any check fails, or the service was switched off by hand, answer every request with "
+        "503, as CNCF distribution does. Without it a failing storage refuses changes only, and "
+        "other checks are only shown.",
+        default=False,
+    )
+    storagedriver: StorageCheck = option("Whether the storage works.", factory=StorageCheck)
+    file: Sequence[FileCheck] = option(
+        "Switches in the file system.",
+        factory=tuple,
+        example="[{file: /run/txregistry/down, interval: 10s}]",
+    )
+    http: Sequence[HttpCheck] = option(
+        "Other web services.",
+        factory=tuple,
+        example="[{uri: 'http://127.0.0.1:8080/', statuscode: 200, timeout: 3s, threshold: 3}]",
+    )
+    tcp: Sequence[TcpCheck] = option(
+        "Other services.",
+        factory=tuple,
+        example="[{addr: '127.0.0.1:6379', timeout: 3s, threshold: 3}]",
+    )

@@ -41,7 +41,7 @@ from .interfaces import (
 from .listening import Listener, listen, listen_plain
 from .shared import SharedFlags
 from .signals import end
-from .systemd import Notifier
+from .systemd import Notifier, Pulse
 from .tally import ReactorCounters, make_board
 from .tls import CurrentContext
 from .watchdog import Watchdog
@@ -184,6 +184,7 @@ class RegistryService(Service):
     _starting: Deferred[None] | None = None
     failed: bool = False
     _watchdog: Watchdog | None = None
+    _pulse: Pulse | None = None
 
     def privilegedStartService(self) -> None:
         """Take the port before privileges are given up; connections wait until we are ready."""
@@ -210,6 +211,8 @@ class RegistryService(Service):
             late = ReactorCounters(self.part)
         self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog, late)
         self._watchdog.start()
+        self._pulse = Pulse(self.reactor, self.notifier)
+        self._pulse.start()
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -285,6 +288,8 @@ class RegistryService(Service):
         self.site.access.flush()
         if self._watchdog is not None:
             self._watchdog.stop()
+        if self._pulse is not None:
+            self._pulse.stop()
         _log.info("stopped")
 
     def stop_now(self) -> None:

@@ -161,6 +161,7 @@ class RegistryApp:
 
     def _unrouted(self, request: RegistryRequest, failure: Failure) -> Deferred[None]:
         """No route, a method it does not take, or a failure while sending."""
+        request_id.set(request.identifier)
         error = cast(BaseException, failure.value)
         if request.startedWriting:
             answer_to(error)

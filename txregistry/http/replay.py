@@ -10,6 +10,7 @@ May import the standard library, the interfaces' types, the log and other module
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -61,6 +62,11 @@ UNUSUAL = frozenset(
     }
 )
 """Header fields that answers depend on, beside those that tell who asks."""
+
+IDENTIFIER = b"x-request-id"
+
+_GIVEN = re.compile(rb"(?im)^x-request-id:[ \t]*([a-z0-9._-]{1,64})[ \t]*\r\n")
+"""The line with an identifier that the client gives to a request, another one each time."""
 
 Key = tuple[bytes, bytes]
 """Who asks, and the request line."""
@@ -156,8 +162,12 @@ class Replay:
             return False
         line, _, block = data.partition(b"\r\n")
         visitor = self._visitors.get(block)
+        given = ""
         if visitor is None:
-            return False
+            block, given = without_identifier(block)
+            visitor = self._visitors.get(block) if given else None
+            if visitor is None:
+                return False
         began = time.time()
         if visitor.until <= began:
             del self._visitors[block]
@@ -172,32 +182,34 @@ class Replay:
                 return False
         self._kept.move_to_end(key)
         if kept.path is not None:
-            return self._give_file(connection, key, kept, visitor)
-        identifier = connection.site.new_identifier()
+            return self._give_file(connection, key, kept, visitor, given)
+        identifier = given or connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
         _note(connection, kept, visitor, identifier, began, 200, kept.length)
         return True
 
-    def _give_file(self, connection: Connection, key: Key, kept: Kept, visitor: Visitor) -> bool:
+    def _give_file(
+        self, connection: Connection, key: Key, kept: Kept, visitor: Visitor, given: str
+    ) -> bool:
         assert kept.path is not None
         descriptor = open_again(kept.path)
         if descriptor < 0:
             self._drop(key)
             return False
         began = time.time()
-        identifier = connection.site.new_identifier()
+        identifier = given or connection.site.new_identifier()
         counters = self.counters
         if counters is not None:
             counters.began(kept.route)
 
-        def given(sent: int, complete: bool) -> None:
+        def ended(sent: int, complete: bool) -> None:
             status = 200 if complete else 499
             if counters is not None:
                 counters.left(kept.route)
             _note(connection, kept, visitor, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
-        connection.give_file(head, descriptor, kept.length, given)
+        connection.give_file(head, descriptor, kept.length, ended)
         return True
 
     # --- keeping -----------------------------------------------------------------------------
@@ -207,18 +219,20 @@ class Replay:
 
         :param block: the head as it came, without the empty line.
         """
+        names = [name.lower() for name, _ in head.fields]
         if (
             head.method not in (b"GET", b"HEAD")
             or head.version != b"HTTP/1.1"
             or head.length != 0
             or len(block) > BLOCK
-            or any(name.lower() in UNUSUAL for name, _ in head.fields)
+            or not UNUSUAL.isdisjoint(names)
+            or names.count(IDENTIFIER) > 1
         ):
             return None
         if self.counters is not None:
             self.counters.missed()
         lines = block.partition(b"\r\n")[2] + b"\r\n\r\n"
-        return Recipe(lines, self.changing.revision())
+        return Recipe(without_identifier(lines)[0], self.changing.revision())
 
     def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
         """Keep an answer that is given for the first time.
@@ -339,6 +353,17 @@ class Replay:
             keys.discard(key)
             if not keys:
                 del self._places[kept.repository]
+
+
+def without_identifier(block: bytes) -> tuple[bytes, str]:
+    """Header lines without the one that gives an identifier, and the identifier, if there is one.
+
+    What is left is compared with lines that were read strictly, so nothing else is looked at here.
+    """
+    match = _GIVEN.search(block)
+    if match is None:
+        return block, ""
+    return block[: match.start()] + block[match.end() :], match[1].decode("ascii")
 
 
 def _note(

@@ -5,6 +5,7 @@ May import Twisted, the model, ``txregistry.log`` and other modules of this room
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from .site import RegistrySite
 
 
+GOOD_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""An identifier of a client's that can be written everywhere."""
+
+
 class RegistryRequest(Request):
     """A request whose body is still arriving when it is handled.
 
     ``body`` is the reader of the body, ``query`` the decoded parameters, ``identifier`` names the
-    request in the log and in the answer, ``started`` is the reactor's time of its begin.
-    ``recipe`` is what a kept answer is found by, None if the answer may not be kept.
-    ``identity`` is who asks.
+    request in the log and in the answer: the client's, if that is good; ``started`` is the
+    reactor's time of its begin. ``recipe`` is what a kept answer is found by, None if
+    the answer may not be kept. ``identity`` is who asks.
     """
 
     defaultContentType = None
@@ -63,6 +68,9 @@ class RegistryRequest(Request):
         self._body = body
         for name, value in head.fields:
             self.requestHeaders.addRawHeader(name, value)
+        given = self.header("X-Request-Id")
+        if given is not None and GOOD_IDENTIFIER.fullmatch(given):
+            self.identifier = given
         self.args: dict[bytes, list[bytes]] = {}
         self.prepath: list[bytes] = []
         try:

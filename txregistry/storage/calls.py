@@ -24,6 +24,7 @@ from ..interfaces import (
     StorageUnavailable,
     UploadMissing,
 )
+from ..log import request_id
 
 T = TypeVar("T")
 
@@ -68,19 +69,20 @@ class DriverCalls:
         clock = self.world.reactor
         started = clock.seconds()
         report = None
-        failed = True
+        failed, request = True, request_id.get()
         try:
             running: Deferred[Any] = maybeDeferred(_result, method, arguments)
             if patience is not None and (not running.called or running.paused):
 
                 def too_slow(_: Any, seconds: float) -> Any:
-                    self._report(operation, f"took more than {seconds:g} s and was given up")
+                    text = f"took more than {seconds:g} s and was given up"
+                    self._report(operation, text, request)
                     raise self.unavailable(operation, f"took more than {seconds:g} s")
 
                 running.addTimeout(patience, clock, too_slow)
             elif patience is None and not running.called:
                 text = f"has not ended after {self.patience:g} s"
-                report = clock.callLater(self.patience, self._report, operation, text)
+                report = clock.callLater(self.patience, self._report, operation, text, request)
             result = await running
             failed = False
             return result
@@ -106,12 +108,13 @@ class DriverCalls:
             if self.observe is not None:
                 self.observe(operation, clock.seconds() - started, failed)
 
-    def _report(self, operation: str, text: str) -> None:
+    def _report(self, operation: str, text: str, request: str) -> None:
         _log.error(
             "the storage driver {driver} hangs: {operation} {text}",
             driver=self.name,
             operation=operation,
             text=text,
+            request_id=request,
         )
 
     def unavailable(self, operation: str, text: str) -> StorageUnavailable:

@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listening": COMMON | {"config", "http", "secure", "systemd", "tls"},
     "sockets": COMMON | {"config", "listening", "systemd"},
     "health": COMMON,
+    "mail": COMMON,
     "signals": set(),
     "forking": set(),
 }
@@ -58,6 +59,7 @@ OUTSIDE = {
     "argon2": {"auth"},
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
+    "twisted.mail": {"mail"},
     "yaml": {"config"},
     "prometheus_client": {"metrics"},
     "sqlite3": {"metadata"},

@@ -17,11 +17,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
 from .assembly import Registry, assemble
 from .checks import checks_of
 from .config.load import ConfigurationMistakes, Loaded
+from .config.observing import mail_options
 from .config.settings import Settings
 from .counters import Board, Part
 from .finishing import background
@@ -39,6 +40,7 @@ from .interfaces import (
     IHealth,
 )
 from .listening import Listener, listen, listen_plain
+from .mail import MailHook, smtp_delivery
 from .shared import SharedFlags
 from .signals import end
 from .systemd import Notifier, Pulse
@@ -185,6 +187,7 @@ class RegistryService(Service):
     failed: bool = False
     _watchdog: Watchdog | None = None
     _pulse: Pulse | None = None
+    _hooks: list[MailHook] = field(factory=list)
 
     def privilegedStartService(self) -> None:
         """Take the port before privileges are given up; connections wait until we are ready."""
@@ -213,6 +216,9 @@ class RegistryService(Service):
         self._watchdog.start()
         self._pulse = Pulse(self.reactor, self.notifier)
         self._pulse.start()
+        self._hooks = mail_hooks(self.settings, self.reactor)
+        for hook in self._hooks:
+            globalLogPublisher.addObserver(hook)
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -290,6 +296,9 @@ class RegistryService(Service):
             self._watchdog.stop()
         if self._pulse is not None:
             self._pulse.stop()
+        for hook in self._hooks:
+            hook.stop()
+            globalLogPublisher.removeObserver(hook)
         _log.info("stopped")
 
     def stop_now(self) -> None:
@@ -303,6 +312,25 @@ class RegistryService(Service):
     def _watch_certificates(self) -> None:
         if self.tls is not None and self.tls.changed():
             self.tls.reload()
+
+
+def mail_hooks(settings: Settings, reactor: Any) -> list[MailHook]:
+    """Who is told of grave records."""
+    found = []
+    for hook in settings.log.hooks:
+        if not hook.disabled:
+            options = mail_options(hook.options)
+            deliver = smtp_delivery(
+                reactor,
+                options.host,
+                options.port,
+                options.username,
+                options.password,
+                options.insecure,
+            )
+            to, fields = options.recipients, settings.log.fields
+            found.append(MailHook(reactor, hook.levels, options.sender, to, deliver, fields))
+    return found
 
 
 def end_with_failure(reactor: Any, reason: str) -> None:

@@ -154,7 +154,6 @@ validation: {manifests: {urls: {allow: ["("]}}}
         "middleware: {}",
         "reporting: {bugsnag: {apikey: x}}",
         "http: {tls: {letsencrypt: {cachefile: x}}}",
-        "log: {hooks: []}",
         "loglevel: debug",
     ],
 )
@@ -302,6 +301,26 @@ def test_workers(tmp_path: Path) -> None:
     found = read(tmp_path, memory + "workers: auto")
     assert found.settings.workers == 1
     assert "workers: auto is 1 here" in found.notices[-1]
+
+
+def test_hooks(tmp_path: Path) -> None:
+    options = "{smtp: {addr: 'm:25', username: u, password: hush}, from: a@b, to: [c@d]}"
+    hook = f"{{type: mail, disabled: true, levels: [panic, error], options: {options}}}"
+    loaded = read(
+        tmp_path, f"version: 0.1\nstorage: {{inmemory: {{}}}}\nlog: {{hooks: [{hook}]}}\n"
+    )
+    (found,) = loaded.settings.log.hooks
+    assert (found.disabled, tuple(found.levels)) == (True, ("panic", "error"))
+    text = shown(loaded, origins=False)
+    assert "c@d" in text
+    assert "hush" not in text
+    for wrong, said in (
+        ("{type: pigeon, options: {}}", "has to be one of mail"),
+        ("{type: mail, options: {}}", "options.smtp"),
+        (hook.replace("panic", "shout"), "'shout' is no level"),
+    ):
+        text = f"version: 0.1\nlog: {{hooks: [{wrong}]}}\n"
+        assert any(said in each for each in mistakes(tmp_path, text))
 
 
 def test_secrets_in_lists_are_not_shown(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ UNSUPPORTED = {
     "proxy": _LATER + "and mirror with a copying client, since nothing would be pulled through",
     "policy": _LATER + "since nothing would be refused",
     "loglevel": "is the old spelling; write log.level",
-    "log.hooks": _LATER + "and let a log collector send mails",
     "http.tls.letsencrypt": _LATER + "and let an ACME client write http.tls.certificate and "
     "http.tls.key, which are read again when they change",
     "http.h2c": _LATER + "since clients of registries speak HTTP/1.1",

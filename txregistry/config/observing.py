@@ -1,4 +1,4 @@
-"""Settings of what tells how the service is: health checks.
+"""Settings of what tells how the service is: health checks, mails about what went wrong.
 
 May import the model's options and attrs.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import Attribute, frozen, validators
+from attrs import Attribute, evolve, frozen, validators
 
 from ..model.options import Duration, Secret, option
 
@@ -108,4 +108,84 @@ class Health:
         "Other services.",
         factory=tuple,
         example="[{addr: '127.0.0.1:6379', timeout: 3s, threshold: 3}]",
+    )
+
+
+LEVELS = ("debug", "info", "warn", "warning", "error", "fatal", "panic")
+"""Levels as distribution names them; the last two are failures that nobody expected."""
+
+
+@frozen
+class MailOptions:
+    """How mails are sent, from the free-form options of a hook."""
+
+    host: str
+    port: int
+    sender: str
+    recipients: tuple[str, ...]
+    username: str = ""
+    password: str = ""
+    insecure: bool = False
+
+
+def mail_options(options: Mapping[str, Any]) -> MailOptions:
+    """Read the options of a hook of the type mail.
+
+    :raises ValueError: they cannot be used.
+    """
+    _only(options, "options", ("smtp", "from", "to"))
+    smtp = options.get("smtp")
+    if not isinstance(smtp, Mapping):
+        raise ValueError("options.smtp has to be a section with addr")
+    _only(smtp, "options.smtp", ("addr", "username", "password", "insecure"))
+    _address(None, None, str(smtp.get("addr", "")))  # type: ignore[arg-type]
+    host, _, port = str(smtp["addr"]).rpartition(":")
+    sender, recipients = options.get("from"), options.get("to")
+    if not isinstance(sender, str) or not isinstance(recipients, Sequence) or not recipients:
+        raise ValueError("options.from has to be an address, and options.to a list of some")
+    if isinstance(recipients, str):
+        recipients = [recipients]
+    addresses = [sender, *map(str, recipients)]
+    if any(re.search(r"[\s<>]", text) or "@" not in text for text in addresses):
+        raise ValueError("options.from and options.to take addresses such as admin@example.com")
+    found = MailOptions(host.strip("[]"), int(port), sender, tuple(addresses[1:]))
+    return evolve(
+        found,
+        username=str(smtp.get("username") or ""),
+        password=str(smtp.get("password") or ""),
+        insecure=smtp.get("insecure") is True,
+    )
+
+
+def _only(section: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
+    for key in section:
+        if key not in known:
+            raise ValueError(f"{name} has no option {key!r}; there are {', '.join(known)}")
+
+
+def _hook_options(_: Any, attribute: Attribute[Any], value: Mapping[str, Any]) -> None:
+    mail_options(value)
+
+
+def _levels(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
+    for level in value:
+        if level not in LEVELS:
+            raise ValueError(f"{level!r} is no level; there are {', '.join(LEVELS)}")
+
+
+@frozen
+class LogHook:
+    """Somebody who is told of records of some levels."""
+
+    type: str = option("How: mail.", validator=validators.in_(("mail",)))
+    disabled: bool = option("Tell nobody.", default=False)
+    levels: Sequence[str] = option(
+        "Which records: those of these levels. Failures that nobody expected are panic.",
+        default=("panic",),
+        validator=_levels,
+    )
+    options: Mapping[str, Any] = option(
+        "smtp (addr, username, password, insecure), from, to. A password is sent over TLS only, "
+        "unless insecure is true.",
+        validator=_hook_options,
     )

@@ -35,6 +35,9 @@ AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), CredMaker(), SillyMaker())
 MASK = "(hidden)"
 """In place of a secret."""
 
+SECRETS = ("password",)
+"""Keys in mappings of any content that hold one."""
+
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be
 # overridden by the environment: http.addr is REGISTRY_HTTP_ADDR. Options that are commented out
@@ -220,7 +223,7 @@ def _plain(value: Any) -> Any:
             for name in options_of(type(value))
         }
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(n): MASK if n in SECRETS else _plain(item) for n, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

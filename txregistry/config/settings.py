@@ -16,7 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
-from .observing import Health
+from .observing import Health, LogHook
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -66,6 +66,13 @@ class AccessLog:
         "How long a request may wait to be written with others; 0 writes each at once.",
         default=Duration(0.2),
     )
+    format: str | None = option(
+        "The form of requests: combined (the Combined Log Format) or json; without it that of "
+        "other records.",
+        default=None,
+        example="combined",
+        validator=validators.optional(validators.in_(("combined", "json"))),
+    )
 
 
 @frozen
@@ -84,6 +91,12 @@ class Log:
     )
     fields: Mapping[str, Any] = option("Fields added to each record.", factory=dict)
     accesslog: AccessLog = option("The log of requests.", factory=AccessLog)
+    hooks: Sequence[LogHook] = option(
+        "Who is told of grave records. Each process sends at most one mail a minute.",
+        factory=tuple,
+        example="[{type: mail, levels: [panic, error], options: {smtp: {addr: 'mail.example:25'}, "
+        "from: registry@example, to: [admin@example]}}]",
+    )
     watchdog: Duration = option(
         "How long the reactor's thread may be busy with one thing before what it is doing is "
         "logged; 0 looks at nothing.",

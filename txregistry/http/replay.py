@@ -21,6 +21,7 @@ from attrs import define, evolve, field, frozen
 
 from ..interfaces import StorageError, Touched
 from ..log import Access
+from .access import shown_address
 from .answers import EVERYTHING, Answer, Stream
 from .counting import Again, HttpCounters
 from .heads import Head
@@ -107,6 +108,8 @@ class Visitor:
     until: float
     user_agent: str
     host: str
+    user: str
+    referer: str
 
 
 @define(eq=False)
@@ -271,7 +274,7 @@ class Replay:
                 length,
                 reuse.repository,
                 request.method.decode("ascii"),
-                request.uri.decode("latin-1"),
+                shown_address(request.uri),
                 len(prefix) + len(body) + 2 * len(line) + OVERHEAD,
                 request.route,
                 again,
@@ -307,6 +310,8 @@ class Replay:
                 identity.until,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
+                identity.name,
+                shown_address((request.header("Referer") or "").encode("latin-1")),
             )
             self._visitors[recipe.block] = visitor
         return visitor
@@ -403,5 +408,7 @@ def _note(
             now - began,
             visitor.user_agent,
             visitor.host,
+            visitor.user,
+            visitor.referer,
         )
     )

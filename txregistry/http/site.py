@@ -19,7 +19,7 @@ from twisted.web.server import Site
 
 from ..log import Access
 from ..model.addresses import block_of
-from .access import AccessLog
+from .access import AccessLog, shown_address
 from .answers import Answer
 from .connection import Connection
 from .counting import HttpCounters
@@ -199,7 +199,7 @@ class RegistrySite(Site):
                 request.identifier,
                 request.connection.client,
                 _text(request.method),
-                _text(request.uri),
+                shown_address(request.uri),
                 _text(request.clientproto),
                 status,
                 sent,
@@ -207,6 +207,8 @@ class RegistrySite(Site):
                 seconds,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
+                request.identity.name,
+                shown_address((request.header("Referer") or "").encode("latin-1")),
             )
         )
 

@@ -25,8 +25,8 @@ def written(event: dict[str, Any], **style: Any) -> str:
 
 
 COMBINED = re.compile(
-    r'[0-9a-f.:]+ - \S+ \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "(?:[^"\\]|\\.)*" \d{3} (?:\d+|-)'
-    r' "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*" request_id=\w+\n'
+    r'[0-9a-f.:]+ - \S+ \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "(?:[^"\\]|\\.)*"'
+    r' \d{3} (?:\d+|-) "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*" request_id=\w+\n'
 )
 
 ACCESS = Access(

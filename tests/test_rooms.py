@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watchdog": set(),
     "registry": COMMON,
     "metadata": COMMON,
+    "audit": COMMON,
     "budget": set(),
     "azure": COMMON | {"budget"},
     "s3": COMMON | {"budget"},

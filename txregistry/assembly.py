@@ -149,6 +149,11 @@ def database_path(settings: Settings) -> Path | None:
     return database
 
 
+def audit_path(settings: Settings) -> Path:
+    """Where the audit log is."""
+    return settings.audit.path or state_directory(settings.storage) / "audit.log"
+
+
 def assemble(
     settings: Settings,
     reactor: Any,

@@ -9,6 +9,7 @@ import atexit
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, globalLogPublisher
 
-from .assembly import Registry, assemble
+from .assembly import Registry, assemble, audit_path
+from .audit.chain import Chain
+from .audit.changes import Changes
+from .audit.failures import AuditedGate, Failures
 from .checks import checks_of
 from .config.load import ConfigurationMistakes, Loaded
 from .config.observing import mail_options
@@ -80,12 +84,14 @@ def make_site(
     workers: int = 1,
     part: Part | None = None,
     shut: Callable[[], bool] | None = None,
+    failures: Failures | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
     :param workers: the number of processes that have a part of the connections each.
     :param part: where requests are counted.
     :param shut: tells whether nobody is served for now.
+    :param failures: is told who could not come in.
     """
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
@@ -110,11 +116,14 @@ def make_site(
         manifest_size=http.limits.manifestsize,
     )
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
+    gate = registry.admission.gate
+    if gate is not None and failures is not None:
+        gate = AuditedGate(gate, failures)
     app = RegistryApp(
         registry.admission.door,
         Addresses(base, http.prefix),
         rules,
-        registry.admission.gate,
+        gate,
         registry.admission.tokens,
         shut,
     )
@@ -180,6 +189,8 @@ class RegistryService(Service):
     notifier: Notifier = field(factory=Notifier)
     part: Part | None = None
     health: Health | None = None
+    changes: Changes | None = None
+    failures: Failures | None = None
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
@@ -228,6 +239,8 @@ class RegistryService(Service):
         await self.registry.start()
         if self.health is not None:
             self.health.start()
+        if self.changes is not None:
+            self.changes.start()
         for listener in self._listeners:
             listener.start()
             _log.info("serving on {address}", address=listener.address)
@@ -286,6 +299,10 @@ class RegistryService(Service):
             await self.site.drain(self._patience)
         if self.health is not None:
             self.health.stop()
+        if self.changes is not None and not self.failed:
+            await self.changes.stop()
+        if self.failures is not None and not self.failed:
+            await self.failures.stop()
         await self.registry.stop()
         if self.admin is not None:
             # Last, so that load balancers see the drain.
@@ -367,7 +384,13 @@ def make_service(
     registry = assemble(settings, reactor, part, flags)
     registry.first = share.number == 0
     shut = (lambda: flags[ANYTHING] or flags[OFF]) if settings.health.strict else None
-    site = make_site(settings, registry, reactor, share.of, part, shut)
+    changes = failures = None
+    if settings.audit.enabled:
+        chain = Chain(audit_path(settings))
+        failures = Failures(registry.world, chain, time.time)
+        if share.number == 0:
+            changes = Changes(registry.core.metadata, registry.world, chain)
+    site = make_site(settings, registry, reactor, share.of, part, shut, failures)
     admin = health = None
     if share.number == 0:
         health = Health(reactor, checks_of(settings, registry), flags)
@@ -386,4 +409,6 @@ def make_service(
         notifier or Notifier(),
         part,
         health,
+        changes,
+        failures,
     )

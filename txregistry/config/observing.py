@@ -1,4 +1,4 @@
-"""Settings of what tells how the service is: health checks, mails about what went wrong.
+"""Settings of what tells how the service is and was: health checks, mails, the audit log.
 
 May import the model's options and attrs.
 """
@@ -188,4 +188,16 @@ class LogHook:
         "smtp (addr, username, password, insecure), from, to. A password is sent over TLS only, "
         "unless insecure is true.",
         validator=_hook_options,
+    )
+
+
+@frozen
+class Audit:
+    """Who changed what, and who could not come in, in a file that shows if it was altered."""
+
+    enabled: bool = option("Write the audit log.", default=False)
+    path: Path | None = option(
+        "The file. Without it: audit.log beside the database's usual place.",
+        default=None,
+        example="/var/lib/registry/txregistry/audit.log",
     )

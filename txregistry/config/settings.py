@@ -16,7 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
-from .observing import Health, LogHook
+from .observing import Audit, Health, LogHook
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -444,6 +444,7 @@ class Settings:
     http: Http = option("The listener of the API.", factory=Http)
     access: Access = option("Who may do what.", factory=Access)
     health: Health = option("Checks that are made from time to time.", factory=Health)
+    audit: Audit = option("Who changed what, and who could not come in.", factory=Audit)
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)

@@ -303,6 +303,13 @@ def test_workers(tmp_path: Path) -> None:
     assert "workers: auto is 1 here" in found.notices[-1]
 
 
+def test_metrics_need_a_listener(tmp_path: Path) -> None:
+    memory = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {debug: {prometheus: {enabled: true}"
+    (notice,) = read(tmp_path, f"{memory}}}}}\n").notices
+    assert "has no effect without http.debug.addr" in notice
+    assert read(tmp_path, f"{memory}, addr: ':1'}}}}\n").notices == ()
+
+
 def test_hooks(tmp_path: Path) -> None:
     options = "{smtp: {addr: 'm:25', username: u, password: hush}, from: a@b, to: [c@d]}"
     hook = f"{{type: mail, disabled: true, levels: [panic, error], options: {options}}}"

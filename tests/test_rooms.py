@@ -33,7 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "budget": set(),
     "azure": COMMON | {"budget"},
     "s3": COMMON | {"budget"},
-    "auth": COMMON,
+    "ldap": COMMON,
+    "auth": COMMON | {"ldap"},
     "storage": COMMON | {"azure", "s3"},
     "http": COMMON,
     "archive": COMMON | {"storage"},
@@ -61,6 +62,7 @@ OUTSIDE = {
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
     "twisted.mail": {"mail"},
+    "ldaptor": {"auth", "ldap"},  # auth looks whether it is installed
     "yaml": {"config"},
     "prometheus_client": {"metrics"},
     "sqlite3": {"metadata"},

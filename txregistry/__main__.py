@@ -13,8 +13,21 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import BAD, GOOD, access, archives, audit, check, passwd, reindex, tokens
-from .interfaces import IAuthenticatorMaker, IStorageMaker
+from .commands import (
+    BAD,
+    GOOD,
+    access,
+    archives,
+    audit,
+    check,
+    deletions,
+    gc,
+    passwd,
+    reindex,
+    retention,
+    tokens,
+)
+from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
 
@@ -43,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     archives.add_to(commands)
     audit.add_to(commands)
     check.add_to(commands)
+    deletions.add_to(commands)
+    gc.add_to(commands)
     passwd.add_to(commands)
     reindex.add_to(commands)
+    retention.add_to(commands)
     tokens.add_to(commands)
     listing = commands.add_parser("plugins", help="list what was found, and what could not be")
     listing.set_defaults(run=list_plugins)
@@ -89,7 +105,12 @@ def show_config(chosen: argparse.Namespace) -> int:
 def list_plugins(chosen: argparse.Namespace) -> int:
     """List plugins with where they come from."""
     failures: dict[Failure, None] = {}
-    for kind, interface in (("storage", IStorageMaker), ("auth", IAuthenticatorMaker)):
+    kinds = (
+        ("storage", IStorageMaker),
+        ("auth", IAuthenticatorMaker),
+        ("access", IAccessPolicyMaker),
+    )
+    for kind, interface in kinds:
         found = discover(interface)
         failures.update(dict.fromkeys(found.failures))
         for _, plugin in sorted(found.plugins.items()):

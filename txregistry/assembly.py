@@ -16,7 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .admission import Admission, admit_to
-from .config.settings import Settings, Storage
+from .auth.access_settings import policy
+from .config.settings import ReadOnly, Settings, Storage
 from .counters import Part
 from .finishing import background
 from .health import STORAGE
@@ -38,7 +39,8 @@ from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
-from .registry.restricted import DELETES, WRITES, DegradedDoor, RestrictedDoor
+from .registry.restricted import DELETES, PUSHES, DegradedDoor, Mode, RestrictedDoor
+from .registry.rounds import Rounds
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
@@ -47,6 +49,7 @@ from .registry.uploads import Uploads
 from .shared import KeyLocks, SharedFlags
 from .storage.checked import checked
 from .storage.counting import StorageCounters
+from .upkeep import rounds_of
 from .world import World
 
 _log = Logger()
@@ -67,6 +70,8 @@ class Registry:
     adopter: Adopter
     indexer: Indexer
     scrub: Scrub
+    rounds: Rounds
+    mode: Mode
     first: bool = True
     """Whether the work beside serving is that of this process."""
 
@@ -96,11 +101,25 @@ class Registry:
             self.indexer.start()
         self._start_purging()
         self._start_scrubbing()
+        if self.first:
+            await self.world.in_thread(self.rounds.collector.alone.open)
+            self.rounds.start()
+
+    async def complete(self) -> None:
+        """See that the database knows everything, for commands that need that.
+
+        :raises ValueError: it does not.
+        """
+        await self.adopter.start()
+        if not self.adopter.over():
+            raise ValueError("the tree is not read to the end: start the server, or run reindex")
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
         if self._purging is not None and self._purging.running:
             self._purging.stop()
+        await self.rounds.stop()
+        self.rounds.collector.alone.close()
         await self.indexer.stop()
         await self.scrub.stop()
         await self.core.tree.stop()
@@ -111,6 +130,14 @@ class Registry:
         if lifecycle is not None:
             await lifecycle.stop()
         self.world.stop()
+
+    def change_mode(self, settings: ReadOnly) -> None:
+        """Be read-only, or not, from now on."""
+        refused = PUSHES if settings.deletes else PUSHES | DELETES
+        self.mode.refused = refused if settings.enabled else frozenset()
+        self.mode.reason = "this registry is read-only for now (storage.maintenance.readonly)"
+        self.core.manifests.quarantine.allowed = not settings.enabled
+        self.rounds.paused = settings.frozen
 
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
@@ -123,7 +150,6 @@ class Registry:
         # Object stores look after their bytes themselves, and charge for reading them.
         local = ILocalFile.providedBy(self.core.driver)
         maintenance = self.settings.storage.maintenance
-        self.core.manifests.quarantine.allowed = not maintenance.readonly.enabled
         if maintenance.scrub.enabled and not maintenance.readonly.enabled and self.first and local:
             self.scrub.start()
 
@@ -197,13 +223,10 @@ def assemble(
     adopter = Adopter(TreeReader(driver, world), adoption, reactor)
     door: IDoor = SeeingDoor(StoredDoor(core), metadata, adopter)
     if not storage.delete.enabled:
-        door = RestrictedDoor(
-            door, DELETES, "deleting is switched off here (storage.delete.enabled)"
-        )
-    if storage.maintenance.readonly.enabled:
-        door = RestrictedDoor(
-            door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
-        )
+        why = "deleting is switched off here (storage.delete.enabled)"
+        door = RestrictedDoor(door, Mode(DELETES, why))
+    mode = Mode()
+    door = RestrictedDoor(door, mode)
     if flags is not None:
         door = DegradedDoor(door, lambda: flags[STORAGE])
     maintenance = storage.maintenance.scrub
@@ -211,16 +234,22 @@ def assemble(
     scrub = Scrub(
         driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
     )
-    return Registry(
+    admission = admit_to(door, settings, world)
+    immutable = admission.policy or policy(settings.access)
+    registry = Registry(
         settings,
         world,
         core,
         door,
-        admit_to(door, settings, world),
+        admission,
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
+        rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database),
+        mode,
     )
+    registry.change_mode(storage.maintenance.readonly)
+    return registry
 
 
 def _tell_progress(progress: AdoptionProgress) -> None:

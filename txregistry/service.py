@@ -24,6 +24,7 @@ from .assembly import Registry, assemble, audit_path
 from .audit.chain import Chain
 from .audit.changes import Changes
 from .audit.failures import AuditedGate, Failures
+from .auth.gate import GOOD_FOR
 from .checks import checks_of
 from .config.load import ConfigurationMistakes, Loaded
 from .config.observing import mail_options
@@ -194,6 +195,7 @@ class RegistryService(Service):
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
+    _doubting: LoopingCall | None = None
     _starting: Deferred[None] | None = None
     failed: bool = False
     _watchdog: Watchdog | None = None
@@ -248,6 +250,9 @@ class RegistryService(Service):
             self._watching = LoopingCall(self._watch_certificates)
             self._watching.clock = self.reactor
             self._watching.start(CERTIFICATE_INTERVAL, now=False)
+        self._doubting = LoopingCall(self._doubt_answers)
+        self._doubting.clock = self.reactor
+        self._doubting.start(GOOD_FOR, now=False)
         self.notifier.ready()
 
     def _failed(self, failure: Any) -> None:
@@ -261,7 +266,7 @@ class RegistryService(Service):
         end_with_failure(self.reactor, reason)
 
     def reload(self) -> None:
-        """SIGHUP: read the certificates and the rules again."""
+        """SIGHUP: read again what may change while the registry serves."""
         self.notifier.reloading()
         if self.tls is not None:
             self.tls.reload()
@@ -269,16 +274,29 @@ class RegistryService(Service):
         reading.addBoth(lambda _: self.notifier.ready())
 
     async def _read_rules(self) -> None:
-        """Take over the section ``access`` as it is in the configuration now."""
+        """Take over rules and mode as they are in the configuration now."""
         try:
             settings = (await self.registry.world.in_thread(self.with_new_rules)).settings
         except ConfigurationMistakes as error:
             for mistake in error.mistakes:
                 _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
             return
-        self.registry.admission.change_rules(settings.access)
+        self.registry.change_mode(settings.storage.maintenance.readonly)
+        try:
+            await self.registry.admission.change_rules(settings.access)
+        except ValueError as error:
+            _log.error("the rules stay as they were: {reason}", reason=str(error))
+            return
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         if self.site.replay is not None:
             self.site.replay.forget()
+
+    def _doubt_answers(self) -> None:
+        """What somebody else's policy has allowed may be forbidden by now."""
+        if self.registry.admission.changeable:
+            self._forget_answers()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running transfers end, close everything."""
@@ -291,6 +309,8 @@ class RegistryService(Service):
             await self._starting
         if self._watching is not None:
             self._watching.stop()
+        if self._doubting is not None:
+            self._doubting.stop()
         api = self._listeners[1:] if self.admin is not None else self._listeners
         for listener in api:
             await listener.stop()

@@ -5,6 +5,8 @@ from twisted.application.service import ServiceMaker
 from txregistry.auth.cred_maker import CredMaker
 from txregistry.auth.external_maker import TokenMaker
 from txregistry.auth.htpasswd_maker import HtpasswdMaker
+from txregistry.auth.ldap_maker import LdapMaker
+from txregistry.auth.rules_maker import RulesMaker
 from txregistry.auth.silly_maker import SillyMaker
 from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
@@ -21,3 +23,5 @@ inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()
 s3_storage = S3Maker()
 token_authenticator = TokenMaker()
+ldap_authenticator = LdapMaker()
+rules_policy = RulesMaker()

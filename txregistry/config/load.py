@@ -15,8 +15,10 @@ from typing import Any, get_type_hints
 
 from attrs import define, evolve, field, frozen, has
 
+from ..auth.access_settings import Access
+from ..auth.rules_maker import RULES
 from ..auth.settings import Auth
-from ..interfaces import IAuthenticatorMaker, IMaker, IStorageMaker
+from ..interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IMaker, IStorageMaker
 from ..model.options import Secret, Workers
 from .nodes import Mistake, Node, Reading
 from .settings import Settings, Storage
@@ -26,6 +28,8 @@ ENVIRONMENT = "REGISTRY_"
 PATH_VARIABLE = "REGISTRY_CONFIGURATION_PATH"
 VERSION = "0.1"
 DEFAULT_DRIVER = "filesystem"
+OF_RULES = ("groups", "rules")
+"""The options of ``access`` that mean nothing to other policies."""
 SERVICE_ROOT = "/var/lib/txregistry"
 
 
@@ -52,12 +56,17 @@ class Loaded:
     """Loads it once more, with what has changed since; blocking."""
 
     def with_new_rules(self) -> Loaded:
-        """The same, with the section ``access`` as it is by now; blocking.
+        """The same, with what may change while serving as it is by now; blocking.
+
+        That is ``access`` and ``storage.maintenance.readonly``.
 
         :raises ConfigurationMistakes: the configuration is not good any more.
         """
-        access = self.again().settings.access
-        return evolve(self, settings=evolve(self.settings, access=access))
+        fresh, storage = self.again().settings, self.settings.storage
+        readonly = fresh.storage.maintenance.readonly
+        storage = evolve(storage, maintenance=evolve(storage.maintenance, readonly=readonly))
+        settings = evolve(self.settings, access=fresh.access, storage=storage)
+        return evolve(self, settings=settings)
 
 
 def load(
@@ -65,6 +74,7 @@ def load(
     environ: Mapping[str, str],
     makers: Mapping[str, IStorageMaker],
     authenticators: Mapping[str, IAuthenticatorMaker] | None = None,
+    policies: Mapping[str, IAccessPolicyMaker] | None = None,
 ) -> Loaded:
     """Load the configuration.
 
@@ -72,9 +82,10 @@ def load(
     :param environ: the environment.
     :param makers: the storage makers that are installed, by name.
     :param authenticators: the makers of authenticators that are installed, by name.
+    :param policies: the makers of access policies that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
-    again = partial(load, path and path.absolute(), dict(environ), makers, authenticators)
+    again = partial(load, path and path.absolute(), dict(environ), makers, authenticators, policies)
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
     reading = Reading()
@@ -94,7 +105,8 @@ def load(
     root = root or Node({}, source)
     if path is None and environ.get("STATE_DIRECTORY"):
         root = _service_root(root, environ["STATE_DIRECTORY"])
-    loading = _Loading(makers, authenticators or {}, Structuring(base), reading)
+    others = {name: maker for name, maker in (policies or {}).items() if name != RULES}
+    loading = _Loading(makers, authenticators or {}, others, Structuring(base), reading)
     root = loading.overlay(root, environ)
     settings = loading.settings(root)
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
@@ -123,6 +135,7 @@ def _service_root(root: Node, directory: str) -> Node:
 class _Loading:
     makers: Mapping[str, IStorageMaker]
     authenticators: Mapping[str, IAuthenticatorMaker]
+    policies: Mapping[str, IAccessPolicyMaker]
     structuring: Structuring
     reading: Reading
     _storage_options: dict[str, Any] = field(factory=lambda: options_of(Storage))
@@ -141,6 +154,10 @@ class _Loading:
         storage = self._storage(content.pop("storage", None))
         auth = self._auth(content.pop("auth", None))
         level = content.get("log")
+        if "access" in content:
+            content["access"], chosen = self._policy(content["access"])
+        else:
+            chosen = None
         settings: Settings | None = build.section(
             Settings, evolve(root, value=content), "", storage=storage, auth=auth
         )
@@ -152,6 +169,8 @@ class _Loading:
             origin = build.origins["http.debug.prometheus.enabled"]
             text = "http.debug.prometheus has no effect without http.debug.addr"
             build.notices.append(f"{origin}: {text}")
+        if settings is not None:
+            settings = evolve(settings, access=evolve(settings.access, policy=chosen))
         self._check_tls(settings)
         self._check_access(settings)
         if settings is None:
@@ -212,16 +231,37 @@ class _Loading:
         )
         return section
 
+    def _policy(self, node: Node) -> tuple[Node, tuple[str, Any] | None]:
+        """The section ``access`` without the section of a policy, and that policy."""
+        build = self.structuring
+        content = build.mapping(node, "access")
+        chosen = [name for name in content if name in self.policies]
+        if not chosen:
+            return node, None
+        name = chosen[0]
+        for other, reason in (
+            *((each, f"is a second policy beside {name}; keep one") for each in chosen[1:]),
+            *((each, f"is not for the policy {name}") for each in OF_RULES),
+        ):
+            if other in content:
+                mistake = Mistake(content[other].origin, f"access.{other}", reason)
+                build.mistakes.append(mistake)
+        build.origins[f"access.{name}"] = content[name].origin
+        options = build.section(self.policies[name].settings, content[name], f"access.{name}")
+        common = {key: value for key, value in content.items() if key not in self.policies}
+        return evolve(node, value=common), (name, options)
+
     def _check_access(self, settings: Settings | None) -> None:
-        if settings is None or settings.auth.authenticators or not settings.access.rules:
+        if settings is None or settings.auth.authenticators:
             return
-        self.structuring.mistakes.append(
-            Mistake(
-                self.structuring.origins["access.rules"],
-                "access.rules",
-                "need an authenticator (the section auth), or nobody can have a name",
-            )
-        )
+        if settings.access.policy is not None:
+            key = f"access.{settings.access.policy[0]}"
+        elif settings.access.rules:
+            key = "access.rules"
+        else:
+            return
+        text = "needs an authenticator (the section auth), or nobody can have a name"
+        self.structuring.mistakes.append(Mistake(self.structuring.origins[key], key, text))
 
     def _check_tls(self, settings: Settings | None) -> None:
         if settings is None:
@@ -342,6 +382,8 @@ class _Loading:
             makers = self.makers
         elif settings is Auth:
             makers = self.authenticators
+        elif settings is Access:
+            makers = self.policies
         return {name: maker.settings for name, maker in makers.items()}
 
     def _similar(self, name: str) -> str:

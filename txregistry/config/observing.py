@@ -1,4 +1,4 @@
-"""Settings of what tells how the service is and was: health checks, mails, the audit log.
+"""Settings of what tells how the service is and was: the operator's listener, mails, the audit log.
 
 May import the model's options and attrs.
 """
@@ -27,6 +27,11 @@ def _address(_: Any, attribute: Attribute[str], value: str) -> None:
 def _web_address(_: Any, attribute: Attribute[str], value: str) -> None:
     if not re.fullmatch(r"https?://[^/?#\s]+[^\s]*", value):
         raise ValueError("has to be an address such as http://127.0.0.1:8080/")
+
+
+def _path(_: Any, attribute: Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError("has to be a path such as /metrics")
 
 
 def _interval() -> Any:
@@ -201,3 +206,23 @@ class Audit:
         default=None,
         example="/var/lib/registry/txregistry/audit.log",
     )
+
+
+@frozen
+class Prometheus:
+    """Metrics for Prometheus, on the operator's listener."""
+
+    enabled: bool = option("Count requests and more, and show it.", default=False)
+    path: str = option("Where it is shown.", default="/metrics", validator=_path)
+
+
+@frozen
+class Debug:
+    """A second listener for the operator; keep it on a private address."""
+
+    addr: str | None = option(
+        "Address of the listener for health checks and metrics.",
+        default=None,
+        example="127.0.0.1:5001",
+    )
+    prometheus: Prometheus = option("Metrics for Prometheus.", factory=Prometheus)

@@ -18,6 +18,7 @@ from attrs import NOTHING, has
 from ..auth.cred_maker import CredMaker
 from ..auth.external_maker import TokenMaker
 from ..auth.htpasswd_maker import HtpasswdMaker
+from ..auth.ldap_maker import LdapMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
@@ -30,7 +31,7 @@ from .structuring import _optional, default_of, options_of
 
 MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
-AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), CredMaker(), SillyMaker())
+AUTHENTICATORS = (HtpasswdMaker(), LdapMaker(), TokenMaker(), CredMaker(), SillyMaker())
 
 MASK = "(hidden)"
 """In place of a secret."""
@@ -129,25 +130,28 @@ def reference_page() -> str:
     """The reference page, in reStructuredText."""
     parts = [REFERENCE_HEAD, *_reference(Settings, "")]
     for maker in MAKERS:
-        parts.append(_heading(f"storage.{maker.name}"))
-        parts.append(f"The storage driver for {maker.summary}.\n")
-        key = f"storage.{maker.name}"
-        parts += _reference(maker.settings, key)
-        for name, hint in get_type_hints(maker.settings).items():
-            if has(_optional(hint)):
-                parts += _sections(_optional(hint), f"{key}.{name}")
+        text = f"The storage driver for {maker.summary}."
+        parts += _plugin(maker, f"storage.{maker.name}", text)
     parts += _sections(Storage, "storage")
     for authenticator in AUTHENTICATORS:
-        key = f"auth.{authenticator.name}"
-        parts.append(_heading(key))
-        parts.append(f"Authentication by {authenticator.summary}.\n")
-        parts += _reference(authenticator.settings, key)
+        text = f"Authentication by {authenticator.summary}."
+        parts += _plugin(authenticator, f"auth.{authenticator.name}", text)
     parts += _sections(Auth, "auth")
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])
         if has(inner):
             parts += _sections(inner, name)
     return "\n".join(parts)
+
+
+def _plugin(maker: IMaker, key: str, text: str) -> Iterator[str]:
+    """The section of a plugin."""
+    yield _heading(key)
+    yield f"{text}\n"
+    yield from _reference(maker.settings, key)
+    for name, hint in get_type_hints(maker.settings).items():
+        if has(_optional(hint)):
+            yield from _sections(_optional(hint), f"{key}.{name}")
 
 
 def _sections(settings: type, key: str) -> Iterator[str]:

@@ -16,7 +16,8 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
-from .observing import Audit, Health, LogHook
+from .lifecycle import Collection, History, Retention
+from .observing import Audit, Debug, Health, LogHook
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -29,11 +30,6 @@ CLIENT_AUTH = (
 def _prefix(_: Any, attribute: Attribute[str], value: str) -> None:
     if not re.fullmatch(r"/([A-Za-z0-9._~-]+/)*", value):
         raise ValueError("has to begin and end with '/'")
-
-
-def _path(_: Any, attribute: Attribute[str], value: str) -> None:
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
-        raise ValueError("has to be a path such as /metrics")
 
 
 def _header_texts(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
@@ -148,7 +144,19 @@ class Scrub:
 class ReadOnly:
     """Serving without changes."""
 
-    enabled: bool = option("Refuse everything that would change the registry.", default=False)
+    enabled: bool = option(
+        "Refuse everything that would change the registry. SIGHUP reads this section again.",
+        default=False,
+    )
+    deletes: bool = option(
+        "Go on deleting, letting tags go and collecting garbage, for instance on a full disk.",
+        default=False,
+    )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing at all may change."""
+        return self.enabled and not self.deletes
 
 
 @frozen
@@ -246,26 +254,6 @@ class Tls:
         factory=tuple,
         example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
     )
-
-
-@frozen
-class Prometheus:
-    """Metrics for Prometheus, on the operator's listener."""
-
-    enabled: bool = option("Count requests and more, and show it.", default=False)
-    path: str = option("Where it is shown.", default="/metrics", validator=_path)
-
-
-@frozen
-class Debug:
-    """A second listener for the operator; keep it on a private address."""
-
-    addr: str | None = option(
-        "Address of the listener for health checks and metrics.",
-        default=None,
-        example="127.0.0.1:5001",
-    )
-    prometheus: Prometheus = option("Metrics for Prometheus.", factory=Prometheus)
 
 
 @frozen
@@ -448,3 +436,6 @@ class Settings:
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)
+    gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
+    history: History = option("What tags have pointed at.", factory=History)
+    retention: Retention = option("Removing tags by rules.", factory=Retention)

@@ -55,7 +55,7 @@ OUTSIDE = {
     "klein": {"http"},
     "werkzeug": {"http"},
     "twisted.cred": {"auth"},
-    "twisted.web": {"azure", "health", "http", "s3"},
+    "twisted.web": {"auth", "azure", "health", "http", "s3"},
     "treq": {"azure", "health", "s3"},
     "botocore": {"s3", "storage"},
     "argon2": {"auth"},

@@ -31,6 +31,7 @@ from .interfaces import (
     ILifecycle,
     ITokenService,
 )
+from .model.access import Certificate
 from .plugins import discover
 from .registry.guarded import GuardedDoor
 from .world import World
@@ -105,6 +106,13 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     asked = {
         name: _authenticator(makers[name], options, world) for name, options in auth.authenticators
     }
+    if not settings.http.tls.verifies_clients:
+        for name, each in asked.items():
+            if Certificate in each.takes:
+                raise ValueError(
+                    f"auth.{name} needs http.tls.clientcas, and an http.tls.clientauth that "
+                    "verifies: verify-client-cert-if-given, or require-and-verify-client-cert"
+                )
     rules = CurrentPolicy(make_policy(settings.access, world))
     tokens: ITokenService | None = None
     shown = _challenge(auth, makers)

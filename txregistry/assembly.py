@@ -38,6 +38,7 @@ from .registry import layout
 from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
+from .registry.quotas import QuotaDoor
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, PUSHES, DegradedDoor, Mode, RestrictedDoor
 from .registry.rounds import Rounds
@@ -49,7 +50,7 @@ from .registry.uploads import Uploads
 from .shared import KeyLocks, SharedFlags
 from .storage.checked import checked
 from .storage.counting import StorageCounters
-from .upkeep import rounds_of
+from .upkeep import quotas_of, rounds_of
 from .world import World
 
 _log = Logger()
@@ -225,6 +226,9 @@ def assemble(
     if not storage.delete.enabled:
         why = "deleting is switched off here (storage.delete.enabled)"
         door = RestrictedDoor(door, Mode(DELETES, why))
+    quotas = quotas_of(settings, metadata, world)
+    if quotas is not None:
+        door = QuotaDoor(door, quotas)
     mode = Mode()
     door = RestrictedDoor(door, mode)
     if flags is not None:

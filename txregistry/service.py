@@ -83,6 +83,7 @@ def make_site(
     registry: Registry,
     reactor: Any,
     workers: int = 1,
+    tls: CurrentContext | None = None,
     part: Part | None = None,
     shut: Callable[[], bool] | None = None,
     failures: Failures | None = None,
@@ -143,6 +144,7 @@ def make_site(
         replay,
         http.fast.sendfile,
         counters,
+        None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
 
 
@@ -410,7 +412,7 @@ def make_service(
         failures = Failures(registry.world, chain, time.time)
         if share.number == 0:
             changes = Changes(registry.core.metadata, registry.world, chain)
-    site = make_site(settings, registry, reactor, share.of, part, shut, failures)
+    site = make_site(settings, registry, reactor, share.of, tls, part, shut, failures)
     admin = health = None
     if share.number == 0:
         health = Health(reactor, checks_of(settings, registry), flags)

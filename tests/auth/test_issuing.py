@@ -21,6 +21,7 @@ from txregistry.auth.issuing import TokenService
 from txregistry.auth.signing_keys import NAME, SigningKeys, load_keys, rotate, watched_keys
 from txregistry.interfaces import IAuthenticator, IRemoteAccounts, StorageUnavailable
 from txregistry.model.access import ANONYMOUS, Credentials, Identity, Scope, Token
+from txregistry.model.errors import Unauthorized
 from txregistry.world import StillWorld
 
 POLICY = policy(
@@ -286,3 +287,24 @@ def test_keys_are_read_again(tmp_path: Path) -> None:
     clock.advance(1)
     assert keys.value.current.kid not in (first, newer)
     done(keys.stop())
+
+
+@pytest.mark.parametrize("left", [1.0, 40.9, 1000.0])
+def test_tokens_end_with_what_they_were_given_for(
+    tokens: TokenService, clock: Seconds, left: float
+) -> None:
+    ends = clock.now + left
+    issued = tokens.issue(evolve(ALICE, ends=ends), scopes("repository:app:pull"), False)
+    assert 0 < issued.lifetime <= min(left, 300)
+    clock.now = min(ends, clock.now + 300) - 1
+    assert identify(tokens, issued.token) is not None or left < 2
+    clock.now += 1
+    assert identify(tokens, issued.token) is None
+
+
+@pytest.mark.parametrize("left", [0.9, 0.0, -30.0])
+def test_nothing_is_given_for_what_has_ended(
+    tokens: TokenService, clock: Seconds, left: float
+) -> None:
+    with pytest.raises(Unauthorized):
+        tokens.issue(evolve(ALICE, ends=clock.now + left), (), False)

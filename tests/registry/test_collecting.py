@@ -9,6 +9,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from txregistry.world import World
 WAITS = Waits(delay=100.0, lease=30.0, grace=20.0)
 LONG = 1000.0
 NAMES = ["a", "a/b"]
-BLOBS = [b"{}", b"one", b"two" * 1000]
+BLOBS = [b"{}", b"one", b"two"]
 TAGS = [Tag("1"), Tag("latest")]
 
 names = st.sampled_from(NAMES)
@@ -551,12 +552,24 @@ def machine(scene: Scene, unreliable: Unreliable) -> type[Any]:
             held = {Digest.of(each) for owner, each in self.manifests if owner == name}
             return tagged or subject in held
 
-        def let_go(self, name: str, when: float) -> None:
-            """Those that nobody holds have lost their holder."""
-            for items, is_blob in ((self.blobs, True), (self.manifests, False)):
-                for (owner, data), item in items.items():
-                    if owner == name and not self.holders(owner, data, is_blob):
-                        item.lost = max(item.lost, when)
+        @contextmanager
+        def letting_go(self) -> Iterator[None]:
+            """What has a holder before, and none after, has lost it now."""
+            before = self.held()
+            yield
+            for is_blob, key in before - self.held():
+                item = (self.blobs if is_blob else self.manifests).get(key)
+                if item is not None:
+                    item.lost = scene.time.now
+
+        def held(self) -> set[tuple[bool, tuple[str, bytes]]]:
+            """Everything that has a holder."""
+            return {
+                (is_blob, key)
+                for items, is_blob in ((self.blobs, True), (self.manifests, False))
+                for key in items
+                if self.holders(*key, is_blob)
+            }
 
         @rule(name=names, data=blobs)
         def push(self, name: str, data: bytes) -> None:
@@ -610,18 +623,18 @@ def machine(scene: Scene, unreliable: Unreliable) -> type[Any]:
                 assert not whole
                 return
             assert whole
-            self.manifests[name, document] = self.item()
-            for tag in tags:
-                self.tags[name, tag] = document
-            self.let_go(name, scene.time.now)
+            with self.letting_go():
+                self.manifests[name, document] = self.item()
+                for tag in tags:
+                    self.tags[name, tag] = document
 
         @precondition(lambda self: self.tags)
         @rule(data=st.data())
         def delete_tag(self, data: Any) -> None:
             name, tag = data.draw(st.sampled_from(sorted(self.tags)))
             wait(scene.registry.delete_tag(RepositoryName(self.name(name)), tag))
-            del self.tags[name, tag]
-            self.let_go(name, scene.time.now)
+            with self.letting_go():
+                del self.tags[name, tag]
 
         @precondition(lambda self: self.manifests)
         @rule(data=st.data())
@@ -629,11 +642,11 @@ def machine(scene: Scene, unreliable: Unreliable) -> type[Any]:
             name, document = data.draw(st.sampled_from(sorted(self.manifests)))
             digest = Digest.of(document)
             wait(scene.registry.delete_manifest(RepositoryName(self.name(name)), digest))
-            del self.manifests[name, document]
-            for key in [key for key, each in self.tags.items() if each == document]:
-                if key[0] == name:
-                    del self.tags[key]
-            self.let_go(name, scene.time.now)
+            with self.letting_go():
+                del self.manifests[name, document]
+                for key in [key for key, each in self.tags.items() if each == document]:
+                    if key[0] == name:
+                        del self.tags[key]
 
         @rule(seconds=st.sampled_from([1.0, 29.0, 30.0, 99.0, 131.0, 131.0]))
         def collect(self, seconds: float) -> None:

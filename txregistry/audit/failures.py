@@ -165,9 +165,8 @@ class AuditedGate:
             return await self.inner.identify(credentials, address)
         except (Unauthorized, TooManyRequests) as error:
             if credentials is not None:
-                kind, account = "token", ""
-                if isinstance(credentials, Password):
-                    kind, account = "password", credentials.name
+                kind = type(credentials).__name__.lower()
+                account = credentials.name if isinstance(credentials, Password) else ""
                 self.failures.note(kind, account, address, error.message)
             raise
 

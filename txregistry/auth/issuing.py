@@ -29,7 +29,7 @@ from ..interfaces import (
     ITokenService,
 )
 from ..model.access import Credentials, Identity, Right, Scope, Token, order
-from ..model.errors import NameInvalid
+from ..model.errors import NameInvalid, Unauthorized
 from ..model.names import RepositoryName
 from .signing_keys import ALGORITHM, SigningKeys
 from .watched import Watched
@@ -91,13 +91,16 @@ class TokenService:
 
     def issue(self, identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """See :class:`~txregistry.interfaces.ITokenService`, as for each of the following."""
+        lifetime = int(min(self.lifetime, identity.ends - self.clock()))
+        if lifetime <= 0:
+            raise Unauthorized("what you have logged in with has ended")
         granted = tuple(self._granted(identity, scopes[:SCOPES]))
-        token = self._sign(identity, ACCESS, self.lifetime, granted)
+        token = self._sign(identity, ACCESS, lifetime, granted)
         refresh = ""
         # Without a stamp nothing would ever tell that the account is gone.
         if offline and identity.stamp:
             refresh = self._sign(identity, REFRESH, self.offline_lifetime, ())
-        return Issued(token, self.lifetime, int(self.clock()), granted, refresh)
+        return Issued(token, lifetime, int(self.clock()), granted, refresh)
 
     async def refresh(self, token: str) -> Identity | None:
         claims = self._claims(token, REFRESH)

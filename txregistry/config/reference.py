@@ -15,10 +15,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, has
 
+from ..auth.certificate_maker import CertificateMaker
 from ..auth.cred_maker import CredMaker
 from ..auth.external_maker import TokenMaker
 from ..auth.htpasswd_maker import HtpasswdMaker
 from ..auth.ldap_maker import LdapMaker
+from ..auth.oidc_maker import OidcMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
@@ -31,7 +33,15 @@ from .structuring import _optional, default_of, options_of
 
 MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
-AUTHENTICATORS = (HtpasswdMaker(), LdapMaker(), TokenMaker(), CredMaker(), SillyMaker())
+AUTHENTICATORS = (
+    HtpasswdMaker(),
+    LdapMaker(),
+    TokenMaker(),
+    OidcMaker(),
+    CertificateMaker(),
+    CredMaker(),
+    SillyMaker(),
+)
 
 MASK = "(hidden)"
 """In place of a secret."""
@@ -149,19 +159,22 @@ def _plugin(maker: IMaker, key: str, text: str) -> Iterator[str]:
     yield _heading(key)
     yield f"{text}\n"
     yield from _reference(maker.settings, key)
-    for name, hint in get_type_hints(maker.settings).items():
-        if has(_optional(hint)):
-            yield from _sections(_optional(hint), f"{key}.{name}")
+    yield from _inside(maker.settings, key)
 
 
 def _sections(settings: type, key: str) -> Iterator[str]:
     """A section and, behind it, those inside it."""
-    hints = get_type_hints(settings)
     own = list(_reference(settings, key))
     if own:
         yield _heading(key)
         yield (settings.__doc__ or "").strip().splitlines()[0] + "\n"
         yield from own
+    yield from _inside(settings, key)
+
+
+def _inside(settings: type, key: str) -> Iterator[str]:
+    """The sections inside a section."""
+    hints = get_type_hints(settings)
     for name in options_of(settings):
         inner = _optional(hints[name])
         if has(inner):

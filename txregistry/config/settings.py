@@ -16,7 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
-from .lifecycle import Collection, History, Retention
+from .lifecycle import Collection, History, Quota, Retention
 from .observing import Audit, Debug, Health, LogHook
 
 CLIENT_AUTH = (
@@ -255,6 +255,12 @@ class Tls:
         example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
     )
 
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether the certificate of a client, where there is one, is of an authority."""
+        verifying = ("require-and-verify-client-cert", "verify-client-cert-if-given")
+        return bool(self.clientcas) and self.clientauth in verifying
+
 
 @frozen
 class HttpLimits:
@@ -439,3 +445,8 @@ class Settings:
     gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
     history: History = option("What tags have pointed at.", factory=History)
     retention: Retention = option("Removing tags by rules.", factory=Retention)
+    quotas: Sequence[Quota] = option(
+        "How much repositories may hold; all that match count.",
+        factory=tuple,
+        example="[{repositories: ['team/**'], bytes: 100GiB, tags: 1000}]",
+    )

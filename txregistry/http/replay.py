@@ -2,7 +2,8 @@
 
 A request that the handlers have answered is answered again from here, as long as nothing has
 changed that the answer depends on. What is kept is found by the exact bytes of the request: the
-header lines, which passed the strict reading once and tell who asks, and the request line.
+header lines, which passed the strict reading once and tell who asks, and the request line; and by
+the certificate of the connection, which tells it as well.
 Anything unusual is not found and takes the long way, which alone decides and alone keeps.
 
 May import the standard library, the interfaces' types, the log and other modules of this room.
@@ -10,6 +11,7 @@ May import the standard library, the interfaces' types, the log and other module
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import OrderedDict
@@ -99,7 +101,7 @@ class Recipe:
 
 @frozen
 class Visitor:
-    """Who asks, by header lines that were read before.
+    """Who asks, by a certificate and header lines that were read before.
 
     ``until`` is when the credentials have to be looked at again, in seconds since the epoch.
     """
@@ -146,7 +148,7 @@ class Replay:
     room: int
     counters: HttpCounters | None = None
     shut: Callable[[], bool] | None = None
-    _visitors: dict[bytes, Visitor] = field(factory=dict)
+    _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
     _used: int = 0
@@ -164,16 +166,17 @@ class Replay:
         if self.shut is not None and self.shut():
             return False
         line, _, block = data.partition(b"\r\n")
-        visitor = self._visitors.get(block)
+        certificate = connection.certificate
+        visitor = self._visitors.get((certificate, block))
         given = ""
         if visitor is None:
             block, given = without_identifier(block)
-            visitor = self._visitors.get(block) if given else None
+            visitor = self._visitors.get((certificate, block)) if given else None
             if visitor is None:
                 return False
         began = time.time()
         if visitor.until <= began:
-            del self._visitors[block]
+            del self._visitors[certificate, block]
             return False
         key = (visitor.asker, line)
         kept = self._kept.get(key)
@@ -300,8 +303,10 @@ class Replay:
     def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
         identity = request.identity
         lines = [request.requestHeaders.getRawHeaders(name, []) for name in ASKER]
-        asker = repr((evolve(identity, until=0.0), lines)).encode()
-        visitor = self._visitors.get(recipe.block)
+        certificate = request.connection.certificate
+        timeless = evolve(identity, until=0.0, ends=0.0)
+        asker = repr((timeless, lines, hashlib.sha256(certificate).digest())).encode()
+        visitor = self._visitors.get((certificate, recipe.block))
         if visitor is None or visitor.asker != asker or visitor.until < identity.until:
             if len(self._visitors) >= VISITORS:
                 self._visitors.clear()
@@ -313,7 +318,7 @@ class Replay:
                 identity.name,
                 shown_address((request.header("Referer") or "").encode("latin-1")),
             )
-            self._visitors[recipe.block] = visitor
+            self._visitors[certificate, recipe.block] = visitor
         return visitor
 
     # --- forgetting --------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -43,6 +43,8 @@ class RegistrySite(Site):
     :param replay: answers that are kept, None to keep none.
     :param sends_files: whether files are sent by the kernel.
     :param counters: count requests and connections; None where nobody looks at them.
+    :param certificates: tells the client's certificate (DER, or nothing) of a transport, where
+        that matters.
     """
 
     noisy = False
@@ -58,6 +60,7 @@ class RegistrySite(Site):
         replay: Replay | None = None,
         sends_files: bool = True,
         counters: HttpCounters | None = None,
+        certificates: Callable[[Any], bytes] | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
         self.limits = limits
@@ -68,6 +71,7 @@ class RegistrySite(Site):
         self.replay = replay
         self.sends_files = sends_files
         self.counters = counters
+        self.certificates = certificates
         self.shares = Shares()
         self._name = secrets.token_hex(4)
         self._numbers = count(secrets.randbits(31))

@@ -33,7 +33,7 @@ from .collection import (
     ReviewKind,
     Unlink,
 )
-from .history import IHistory, Move, Usage
+from .history import Holdings, IHistory, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -99,6 +99,7 @@ __all__ = [
     "Finds",
     "Held",
     "Holder",
+    "Holdings",
     "IAccessPolicy",
     "IAccessPolicyMaker",
     "IAdoption",

@@ -126,7 +126,10 @@ class ITokenService(Interface):
     def issue(identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """A token for what is allowed of what is asked for.
 
+        It ends when what the identity was found out by does.
+
         :param offline: whether a token to get others with is asked for, too.
+        :raises Unauthorized: that has ended.
         """
 
     def refresh(token: str) -> Awaitable[Identity | None]:

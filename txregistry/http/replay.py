@@ -67,8 +67,9 @@ UNUSUAL = frozenset(
 """Header fields that answers depend on, beside those that tell who asks."""
 
 IDENTIFIER = b"x-request-id"
+LINE_FEED = 10
 
-_GIVEN = re.compile(rb"(?im)^x-request-id:[ \t]*([a-z0-9._-]{1,64})[ \t]*\r\n")
+_GIVEN = re.compile(rb"(?i)x-request-id:[ \t]*([a-z0-9._-]{1,64})[ \t]*\r\n")
 """The line with an identifier that the client gives to a request, another one each time."""
 
 Key = tuple[bytes, bytes]
@@ -370,10 +371,13 @@ def without_identifier(block: bytes) -> tuple[bytes, str]:
 
     What is left is compared with lines that were read strictly, so nothing else is looked at here.
     """
-    match = _GIVEN.search(block)
+    start = block.lower().find(b"x-request-id:")
+    if start < 0 or (start and block[start - 1] != LINE_FEED):
+        return block, ""
+    match = _GIVEN.match(block, start)
     if match is None:
         return block, ""
-    return block[: match.start()] + block[match.end() :], match[1].decode("ascii")
+    return block[:start] + block[match.end() :], match[1].decode("ascii")
 
 
 def _note(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ def written(event: dict[str, Any], **style: Any) -> str:
     LineObserver(stream, LogStyle(**style))({"log_level": LogLevel.info, "log_time": 0.0, **event})
     return stream.getvalue()
 
+
+COMBINED = re.compile(
+    r'[0-9a-f.:]+ - \S+ \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "(?:[^"\\]|\\.)*"'
+    r' \d{3} (?:\d+|-) "(?:[^"\\]|\\.)*" "(?:[^"\\]|\\.)*" request_id=\w+\n'
+)
 
 ACCESS = Access(
     time=0.0,
@@ -61,6 +67,21 @@ def test_text() -> None:
     assert written(of(ACCESS, later)) == line + line.replace("00:00:00.000", "23:59:59.999")
 
 
+def test_combined() -> None:
+    line = '::1 - - [01/Jan/1970:00:00:00 +0000] "GET /v2/ HTTP/1.1" 200 2 "-" "agent"'
+    assert written(of(ACCESS), access="combined") == f"{line} request_id=abc\n"
+    other = evolve(
+        ACCESS, time=1e9, client="10.0.0.1:99", user="a b", referer='"', user_agent="", length=0
+    )
+    line = '10.0.0.1 - a\\x20b [09/Sep/2001:01:46:40 +0000] "GET /v2/ HTTP/1.1" 200 - "\\"" "-"'
+    assert written(of(other), access="combined", formatter="json") == f"{line} request_id=abc\n"
+    # Other records stay what they are.
+    event = {"log_format": "x"}
+    assert json.loads(written(event, access="combined", formatter="json"))["message"] == "x"
+    assert json.loads(written(of(ACCESS), access="json"))["uri"] == "/v2/"
+    assert COMBINED.match(written(of(evolve(other, user_agent="\n")), access="combined"))
+
+
 def test_json_holds_every_field() -> None:
     assert json.loads(written(of(ACCESS), formatter="json")) == {
         **asdict(ACCESS),
@@ -72,12 +93,14 @@ def test_json_holds_every_field() -> None:
     }
 
 
-@given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["text", "json"]))
+@given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["text", "json", "combined"]))
 def test_one_line(message: str, value: str, formatter: str) -> None:
     """Nothing that a client sends can begin a line of its own."""
     event = {"log_format": "said: {value}", "value": value, "other": message}
-    for each in (event, of(evolve(ACCESS, uri=value, user_agent=message))):
-        lines = written(each, formatter=formatter)
+    said = {"uri": value, "user_agent": message, "user": value, "referer": message}
+    style = {"access" if formatter == "combined" else "formatter": formatter}
+    for each in (event, of(evolve(ACCESS, **said))):
+        lines = written(each, **style)
         assert lines.endswith("\n")
         assert len(lines.splitlines()) == 1
 

@@ -12,12 +12,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "txregistry"
 
-COMMON = {"finishing", "interfaces", "log", "model", "shared"}
+COMMON = {"counters", "finishing", "interfaces", "log", "model", "shared"}
 """What every room above the model may use of the project."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "interfaces": {"model"},
+    "counters": set(),
     "finishing": set(),
     "log": set(),
     "shared": {"interfaces"},
@@ -28,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "watchdog": set(),
     "registry": COMMON,
     "metadata": COMMON,
+    "audit": COMMON,
     "budget": set(),
     "azure": COMMON | {"budget"},
     "s3": COMMON | {"budget"},
@@ -42,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "secure": COMMON | {"http", "tls"},
     "listening": COMMON | {"config", "http", "secure", "systemd", "tls"},
     "sockets": COMMON | {"config", "listening", "systemd"},
+    "health": COMMON,
+    "mail": COMMON,
     "signals": set(),
     "forking": set(),
 }
@@ -51,14 +55,16 @@ OUTSIDE = {
     "klein": {"http"},
     "werkzeug": {"http"},
     "twisted.cred": {"auth"},
-    "twisted.web": {"auth", "azure", "http", "s3"},
-    "treq": {"azure", "s3"},
+    "twisted.web": {"auth", "azure", "health", "http", "s3"},
+    "treq": {"azure", "health", "s3"},
     "botocore": {"s3", "storage"},
     "argon2": {"auth"},
     "bcrypt": {"auth"},
     "joserfc": {"auth"},
+    "twisted.mail": {"mail"},
     "ldaptor": {"auth", "ldap"},  # auth looks whether it is installed
     "yaml": {"config"},
+    "prometheus_client": {"metrics"},
     "sqlite3": {"metadata"},
     "OpenSSL": {"secure", "tls"},
     "pytest": {"testing"},

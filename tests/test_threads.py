@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -102,3 +103,14 @@ async def test_stopping_waits_for_what_was_begun() -> None:
     await DeferredList(results)
     with pytest.raises(RuntimeError, match="have been stopped"):
         await pool.run(list)
+
+
+@pytest_twisted.ensureDeferred
+async def test_calls_have_the_context_of_their_caller(pool: Pool) -> None:
+    number: ContextVar[int] = ContextVar("number", default=0)
+    waiting = []
+    for each in range(5):
+        number.set(each)
+        waiting.append(pool.run(number.get))
+    number.set(9)
+    assert await gatherResults(waiting) == [0, 1, 2, 3, 4]

@@ -18,6 +18,7 @@ from .commands import (
     GOOD,
     access,
     archives,
+    audit,
     check,
     deletions,
     gc,
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     access.add_to(commands)
     archives.add_to(commands)
+    audit.add_to(commands)
     check.add_to(commands)
     deletions.add_to(commands)
     gc.add_to(commands)

@@ -18,7 +18,9 @@ from twisted.logger import Logger
 from .admission import Admission, admit_to
 from .auth.access_settings import policy
 from .config.settings import ReadOnly, Settings, Storage
+from .counters import Part
 from .finishing import background
+from .health import STORAGE
 from .interfaces import (
     AdoptionProgress,
     AdoptionState,
@@ -30,6 +32,7 @@ from .interfaces import (
 )
 from .metadata.adoption import SqliteAdoption
 from .metadata.apikeys import SqliteKeys
+from .metadata.counting import DatabaseCounters
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
@@ -38,15 +41,16 @@ from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.quotas import QuotaDoor
 from .registry.reading import TreeReader
-from .registry.restricted import DELETES, PUSHES, Mode, RestrictedDoor
+from .registry.restricted import DELETES, PUSHES, DegradedDoor, Mode, RestrictedDoor
 from .registry.rounds import Rounds
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
-from .shared import KeyLocks
+from .shared import KeyLocks, SharedFlags
 from .storage.checked import checked
+from .storage.counting import StorageCounters
 from .upkeep import quotas_of, rounds_of
 from .world import World
 
@@ -173,9 +177,21 @@ def database_path(settings: Settings) -> Path | None:
     return database
 
 
-def assemble(settings: Settings, reactor: Any) -> Registry:
+def audit_path(settings: Settings) -> Path:
+    """Where the audit log is."""
+    return settings.audit.path or state_directory(settings.storage) / "audit.log"
+
+
+def assemble(
+    settings: Settings,
+    reactor: Any,
+    part: Part | None = None,
+    flags: SharedFlags | None = None,
+) -> Registry:
     """Build the registry that the settings describe; nothing is opened yet.
 
+    :param part: where calls into the storage and the database are counted.
+    :param flags: tell when the storage fails.
     :raises ValueError: a plugin refuses its settings.
     """
     makers = discover(IStorageMaker).makers
@@ -189,10 +205,12 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         maker.make(storage.options, world),
         storage.driver,
         world,
+        observe=StorageCounters(part, storage.driver) if part is not None else None,
         digest_of=None if own else layout.data_digest,
     )
     database = database_path(settings)
-    metadata = SqliteMetadata(database, world)
+    counters = DatabaseCounters(part) if part is not None else None
+    metadata = SqliteMetadata(database, world, counters=counters)
     locks = database.with_name("locks") if database is not None else None
     tree = Tree(driver, metadata, reactor, KeyLocks(locks, reactor))
     limits = settings.http.limits
@@ -221,6 +239,8 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         door = QuotaDoor(door, quotas)
     mode = Mode()
     door = RestrictedDoor(door, mode)
+    if flags is not None:
+        door = DegradedDoor(door, lambda: flags[STORAGE])
     maintenance = storage.maintenance.scrub
     position = None if database is None else state / "scrub"
     scrub = Scrub(

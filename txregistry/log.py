@@ -40,6 +40,8 @@ ACCESS = "txregistry.access"
 AT_ONCE = 4096
 """Bytes that go into a pipe in one piece: POSIX's PIPE_BUF on Linux."""
 
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
 TRACES = ("error.traceback", "stack")
 """Fields of many lines."""
 
@@ -66,15 +68,21 @@ class Access:
     duration: float
     user_agent: str
     host: str
+    user: str = ""
+    referer: str = ""
 
 
 @frozen
 class LogStyle:
-    """How the log is written: least level, ``text`` or ``json``, fields added to each record."""
+    """How the log is written: least level, ``text`` or ``json``, fields added to each record.
+
+    ``access`` is the form of requests, ``combined`` or ``json``; without it they are like the rest.
+    """
 
     level: str = "info"
     formatter: str = "text"
     fields: Mapping[str, Any] = {}
+    access: str = ""
 
 
 @implementer(ILogObserver)
@@ -89,10 +97,11 @@ class LineObserver:
         self._stream = stream
         self._least = LEVELS[style.level]
         self._fields = dict(style.fields)
-        as_json = style.formatter == "json"
-        self._render = render_json if as_json else render_text
-        self._render_access = access_json if as_json else access_text
-        self._more_of_access = _more_json if as_json else _more_text
+        self._render = render_json if style.formatter == "json" else render_text
+        forms = {"text": access_text, "json": access_json, "combined": access_combined}
+        form = style.access or style.formatter
+        self._render_access = forms[form]
+        self._more_of_access = _more_json if form == "json" else _more_text
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, if its level is high enough."""
@@ -129,7 +138,8 @@ def access_json(request: Access, more: str) -> str:
         f',"protocol":{_json(request.protocol)},"status":{request.status}'
         f',"length":{request.length},"received":{request.received}'
         f',"duration":{request.duration:.6f},"user_agent":{_json(request.user_agent)}'
-        f',"host":{_json(request.host)}{more}}}'
+        f',"host":{_json(request.host)},"user":{_json(request.user)}'
+        f',"referer":{_json(request.referer)}{more}}}'
     )
 
 
@@ -157,6 +167,17 @@ def access_text(request: Access, more: str) -> str:
     )
 
 
+def access_combined(request: Access, more: str) -> str:
+    """A request as one line of the Combined Log Format, with its identifier behind it."""
+    words = f"{request.method} {request.uri} {request.protocol}"
+    host = request.client.rpartition(":")[0].strip("[]") or request.client
+    return (
+        f"{host} - {_word(request.user)} [{common_moment(int(request.time))}] {_quote(words)}"
+        f" {request.status} {request.length or '-'} {_quote(request.referer or '-')}"
+        f" {_quote(request.user_agent or '-')} request_id={request.request_id}{more}"
+    )
+
+
 def _more_json(fields: Mapping[str, Any]) -> str:
     return f",{render_json(fields)[1:-1]}" if fields else ""
 
@@ -177,6 +198,13 @@ def moment(seconds: float) -> str:
         date = datetime.fromtimestamp(whole // 1000, UTC).isoformat()[:19]
         _moment = (whole, f"{date}.{whole % 1000:03}Z")
     return _moment[1]
+
+
+@lru_cache(4)
+def common_moment(seconds: int) -> str:
+    """A time in UTC as the Common Log Format has it, whatever language is spoken here."""
+    found = datetime.fromtimestamp(seconds, UTC)
+    return f"{found:%d}/{MONTHS[found.month - 1]}/{found:%Y:%H:%M:%S} +0000"
 
 
 @lru_cache(1024)
@@ -242,6 +270,12 @@ def _safe(text: Any) -> str:
 def _quoted(value: Any) -> str:
     text = str(value)
     return text if _PLAIN.fullmatch(text) and not _CONTROL.search(text) else _quote(text)
+
+
+@lru_cache(1024)
+def _word(text: str) -> str:
+    """A text without blanks, ``-`` for none."""
+    return _safe(text).replace(" ", "\\x20") or "-"
 
 
 @lru_cache(1024)

@@ -9,6 +9,7 @@ import atexit
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,17 +18,25 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
-from .assembly import Registry, assemble
+from .assembly import Registry, assemble, audit_path
+from .audit.chain import Chain
+from .audit.changes import Changes
+from .audit.failures import AuditedGate, Failures
 from .auth.gate import GOOD_FOR
+from .checks import checks_of
 from .config.load import ConfigurationMistakes, Loaded
+from .config.observing import mail_options
 from .config.settings import Rate, Settings
+from .counters import Board, Part
 from .finishing import background
+from .health import ANYTHING, OFF, Health
 from .http.access import AccessLog
 from .http.addresses import Addresses
 from .http.admin import AdminApp
 from .http.app import RegistryApp
+from .http.counting import HttpCounters
 from .http.limits import Limits
 from .http.proxies import Proxies
 from .http.replay import Replay
@@ -38,8 +47,11 @@ from .interfaces import (
     IHealth,
 )
 from .listening import Listener, listen, listen_plain
+from .mail import MailHook, smtp_delivery
+from .shared import SharedFlags
 from .signals import end
-from .systemd import Notifier
+from .systemd import Notifier, Pulse
+from .tally import ReactorCounters, make_board
 from .tls import CurrentContext
 from .watchdog import Watchdog
 
@@ -56,12 +68,16 @@ class Share:
     :param of: the number of processes.
     :param sockets: what it accepts connections of the API from.
     :param admin: the operator's listener, if that is this process' business.
+    :param board: where all of them count.
+    :param flags: tell all of them how the service is.
     """
 
     number: int = 0
     of: int = 1
     sockets: Sequence[socket.socket] = ()
     admin: socket.socket | None = None
+    board: Board | None = None
+    flags: SharedFlags = field(factory=SharedFlags)
 
 
 def make_site(
@@ -70,10 +86,16 @@ def make_site(
     reactor: Any,
     workers: int = 1,
     tls: CurrentContext | None = None,
+    part: Part | None = None,
+    shut: Callable[[], bool] | None = None,
+    failures: Failures | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
     :param workers: the number of processes that have a part of the connections each.
+    :param part: where requests are counted.
+    :param shut: tells whether nobody is served for now.
+    :param failures: is told who could not come in.
     """
     http = settings.http
     base = "" if http.relativeurls or http.host is None else http.host.rstrip("/")
@@ -101,17 +123,25 @@ def make_site(
     throttle = Throttle(_buckets(requests.peraddress), _buckets(requests.peridentity))
     counted = throttle if throttle.addresses or throttle.accounts else None
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
+    gate = registry.admission.gate
+    if gate is not None and failures is not None:
+        gate = AuditedGate(gate, failures)
     app = RegistryApp(
         registry.admission.door,
         Addresses(base, http.prefix),
         rules,
-        registry.admission.gate,
+        gate,
         registry.admission.tokens,
         registry.admission.keys,
         counted,
+        shut,
     )
-    answers = http.fast.answers
     access = settings.log.accesslog
+    counters = HttpCounters(part, reactor) if part is not None else None
+    replay = None
+    if http.fast.answers:
+        changing = registry.core.metadata
+        replay = Replay(changing, http.fast.answers, counted, counters, shut)
     return RegistrySite(
         app.resource(),
         reactor,
@@ -119,9 +149,10 @@ def make_site(
         registry.world.in_thread,
         AccessLog(reactor, not access.disabled, access.delay),
         headers,
-        Replay(registry.core.metadata, answers, counted) if answers else None,
+        replay,
         http.fast.sendfile,
         Proxies(http.proxies),
+        counters,
         None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
 
@@ -131,13 +162,29 @@ def _buckets(settings: Rate) -> Buckets | None:
 
 
 def make_admin(
-    settings: Settings, registry: Registry, site: RegistrySite, reactor: Any
+    settings: Settings,
+    registry: Registry,
+    site: RegistrySite,
+    health: Health,
+    reactor: Any,
+    board: Board | None = None,
 ) -> RegistrySite:
-    """The operator's side, on a listener of its own."""
+    """The operator's side, on a listener of its own.
+
+    :param board: what is counted, if it is to be shown.
+    """
     driver = registry.core.driver
     checks = {f"storagedriver_{settings.storage.driver}": driver}
-    health = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
-    app = AdminApp(health, lambda: site.draining)
+    probes = {name: IHealth(each) for name, each in checks.items() if IHealth.providedBy(each)}
+    metrics = {}
+    if board is not None:
+        # What it needs is a part of a start that only some want.
+        from .metrics import Metrics, of_registry
+
+        flush = site.counters.flush if site.counters is not None else None
+        shown = Metrics(board, registry.world, of_registry(registry, flush))
+        metrics[settings.http.debug.prometheus.path] = shown.render
+    app = AdminApp(probes, lambda: site.draining, health.failing, health.switch, metrics)
     quiet = AccessLog(reactor, False)
     return RegistrySite(app.resource(), reactor, site.limits, registry.world.in_thread, quiet)
 
@@ -156,6 +203,10 @@ class RegistryService(Service):
     admin: RegistrySite | None = None
     share: Share = field(factory=Share)
     notifier: Notifier = field(factory=Notifier)
+    part: Part | None = None
+    health: Health | None = None
+    changes: Changes | None = None
+    failures: Failures | None = None
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
@@ -163,6 +214,8 @@ class RegistryService(Service):
     _starting: Deferred[None] | None = None
     failed: bool = False
     _watchdog: Watchdog | None = None
+    _pulse: Pulse | None = None
+    _hooks: list[MailHook] = field(factory=list)
 
     def privilegedStartService(self) -> None:
         """Take the port before privileges are given up; connections wait until we are ready."""
@@ -183,8 +236,17 @@ class RegistryService(Service):
         super().startService()
         if self.failed:
             return
-        self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog)
+        late = None
+        if self.part is not None:
+            self.part.claim()
+            late = ReactorCounters(self.part)
+        self._watchdog = Watchdog(self.reactor, self.settings.log.watchdog, late)
         self._watchdog.start()
+        self._pulse = Pulse(self.reactor, self.notifier)
+        self._pulse.start()
+        self._hooks = mail_hooks(self.settings, self.reactor)
+        for hook in self._hooks:
+            globalLogPublisher.addObserver(hook)
         for notice in self.notices:
             _log.warn("{notice}", notice=notice)
         self._starting = Deferred.fromCoroutine(self._start())
@@ -192,6 +254,10 @@ class RegistryService(Service):
 
     async def _start(self) -> None:
         await self.registry.start()
+        if self.health is not None:
+            self.health.start()
+        if self.changes is not None:
+            self.changes.start()
         for listener in self._listeners:
             listener.start()
             _log.info("serving on {address}", address=listener.address)
@@ -266,6 +332,12 @@ class RegistryService(Service):
         if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
             await self.site.drain(self._patience)
+        if self.health is not None:
+            self.health.stop()
+        if self.changes is not None and not self.failed:
+            await self.changes.stop()
+        if self.failures is not None and not self.failed:
+            await self.failures.stop()
         await self.registry.stop()
         if self.admin is not None:
             # Last, so that load balancers see the drain.
@@ -274,6 +346,11 @@ class RegistryService(Service):
         self.site.access.flush()
         if self._watchdog is not None:
             self._watchdog.stop()
+        if self._pulse is not None:
+            self._pulse.stop()
+        for hook in self._hooks:
+            hook.stop()
+            globalLogPublisher.removeObserver(hook)
         _log.info("stopped")
 
     def stop_now(self) -> None:
@@ -287,6 +364,25 @@ class RegistryService(Service):
     def _watch_certificates(self) -> None:
         if self.tls is not None and self.tls.changed():
             self.tls.reload()
+
+
+def mail_hooks(settings: Settings, reactor: Any) -> list[MailHook]:
+    """Who is told of grave records."""
+    found = []
+    for hook in settings.log.hooks:
+        if not hook.disabled:
+            options = mail_options(hook.options)
+            deliver = smtp_delivery(
+                reactor,
+                options.host,
+                options.port,
+                options.username,
+                options.password,
+                options.insecure,
+            )
+            to, fields = options.recipients, settings.log.fields
+            found.append(MailHook(reactor, hook.levels, options.sender, to, deliver, fields))
+    return found
 
 
 def end_with_failure(reactor: Any, reason: str) -> None:
@@ -315,12 +411,26 @@ def make_service(
     share = share or Share()
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
-    registry = assemble(settings, reactor)
+    board = part = None
+    if settings.http.debug.addr and settings.http.debug.prometheus.enabled:
+        board = share.board or make_board(settings)
+        part = Part(board, share.number)
+    flags = share.flags
+    registry = assemble(settings, reactor, part, flags)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of, tls)
-    admin = None
-    if settings.http.debug.addr and share.number == 0:
-        admin = make_admin(settings, registry, site, reactor)
+    shut = (lambda: flags[ANYTHING] or flags[OFF]) if settings.health.strict else None
+    changes = failures = None
+    if settings.audit.enabled:
+        chain = Chain(audit_path(settings))
+        failures = Failures(registry.world, chain, time.time)
+        if share.number == 0:
+            changes = Changes(registry.core.metadata, registry.world, chain)
+    site = make_site(settings, registry, reactor, share.of, tls, part, shut, failures)
+    admin = health = None
+    if share.number == 0:
+        health = Health(reactor, checks_of(settings, registry), flags)
+    if settings.http.debug.addr and health is not None:
+        admin = make_admin(settings, registry, site, health, reactor, board)
     return RegistryService(
         settings,
         reactor,
@@ -332,4 +442,8 @@ def make_service(
         admin,
         share,
         notifier or Notifier(),
+        part,
+        health,
+        changes,
+        failures,
     )

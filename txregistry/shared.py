@@ -65,6 +65,19 @@ class SharedNumber:
         self._memory.close()
 
 
+class SharedFlags:
+    """A few switches that processes share which one of them has made by forking."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SIZE)
+
+    def __getitem__(self, number: int) -> bool:
+        return bool(self._memory[number])
+
+    def __setitem__(self, number: int, value: bool) -> None:
+        self._memory[number] = value
+
+
 class SharedMark:
     """A mark in a file that tells every process that something has changed; for threads.
 

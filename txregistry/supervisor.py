@@ -17,14 +17,18 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .config.load import ConfigurationMistakes, Loaded
+from .counters import Board
 from .forking import fork
 from .service import RegistryService, Share, end_with_failure, make_service
+from .shared import SharedFlags
 from .sockets import Sockets
-from .systemd import Notifier
+from .systemd import BEATS, Notifier, Pulse
+from .tally import make_board
 from .worker import serve
 
 QUICK = 1.0
@@ -62,11 +66,15 @@ class WorkerLine(Protocol):
 
 @define(eq=False)
 class Worker:
-    """A worker as its parent knows it; ``ready`` is the time when it was."""
+    """A worker as its parent knows it.
+
+    ``ready`` is the time when it was, ``heard`` that of its last sign of life.
+    """
 
     number: int
     process: int
     line: WorkerLine
+    heard: float
     ready: float | None = None
 
     def signal(self, number: int) -> None:
@@ -87,8 +95,10 @@ class Supervisor(Service):
     loaded: Loaded
     reactor: Any
     count: int
+    board: Board
     notifier: Notifier = field(factory=Notifier)
     name: str = "txregistry"
+    _flags: SharedFlags = field(factory=SharedFlags)
     _sockets: Sockets = field(factory=Sockets)
     _workers: dict[int, Worker] = field(factory=dict)
     _awaited: set[int] = field(factory=set)
@@ -100,6 +110,8 @@ class Supervisor(Service):
     _stopping: bool = False
     _failing: bool = False
     _gone: Deferred[None] | None = None
+    _pulse: Pulse | None = None
+    _listening: LoopingCall | None = None
 
     def privilegedStartService(self) -> None:
         """Take the addresses before privileges are given up."""
@@ -118,6 +130,12 @@ class Supervisor(Service):
             _log.warn("{notice}", notice=notice)
         self._awaited = set(range(self.count))
         self.reactor.callWhenRunning(self._start_all)
+        self._pulse = Pulse(self.reactor, self.notifier)
+        self._pulse.start()
+        if self.notifier.patience:
+            self._listening = LoopingCall.withCount(self._listen)
+            self._listening.clock = self.reactor
+            self._listening.start(self.notifier.patience / BEATS, now=False)
 
     def _start_all(self) -> None:
         for number in range(self.count):
@@ -151,7 +169,8 @@ class Supervisor(Service):
 
             process = fork(self.reactor, run)
             line = WorkerLine(lambda said: self._heard(worker, said), lambda: self._lost(worker))
-            worker = self._workers[number] = Worker(number, process, line)
+            worker = Worker(number, process, line, self.reactor.seconds())
+            self._workers[number] = worker
             self.reactor.adoptStreamConnection(
                 ours.fileno(), ours.family, Factory.forProtocol(lambda: line)
             )
@@ -162,10 +181,12 @@ class Supervisor(Service):
             other.forget()
         self._sockets.keep(number)
         admin = self._sockets.admin if number == 0 else None
-        share = Share(number, self.count, self._sockets.of(number), admin)
-        return serve(self.loaded, share, control, reactor)
+        sockets = self._sockets.of(number)
+        share = Share(number, self.count, sockets, admin, self.board, self._flags)
+        return serve(self.loaded, share, control, reactor, self.notifier.patience)
 
     def _heard(self, worker: Worker, line: bytes) -> None:
+        worker.heard = self.reactor.seconds()
         if line != READY:
             return
         if worker.ready is None:
@@ -174,6 +195,26 @@ class Supervisor(Service):
         if not self._awaited and not self._stopping:
             self._served = True
             self.notifier.ready()
+
+    def _listen(self, missed: int) -> None:
+        """End workers that have given no sign of life for as long as the service manager waits.
+
+        :param missed: looks that would have been due; more than one if this process stood still,
+            and with it, maybe, everybody.
+        """
+        now = self.reactor.seconds()
+        for worker in self._workers.values():
+            if missed > 1:
+                worker.heard = now
+            elif now - worker.heard > self.notifier.patience and not self._stopping:
+                _log.error(
+                    "worker {number} (process {process}) has not turned for {seconds} s; it is "
+                    "ended",
+                    number=worker.number + 1,
+                    process=worker.process,
+                    seconds=round(now - worker.heard, 1),
+                )
+                worker.signal(signal.SIGKILL)
 
     def _lost(self, worker: Worker) -> None:
         """A worker has closed its line, the last thing that it does."""
@@ -267,7 +308,8 @@ def make_daemon(loaded: Loaded, reactor: Any) -> RegistryService | Supervisor:
     count = loaded.settings.workers or len(os.sched_getaffinity(0))
     if count == 1:
         return make_service(loaded, reactor)
-    supervisor = Supervisor(loaded, reactor, count)
+    board = make_board(loaded.settings, count)
+    supervisor = Supervisor(loaded, reactor, count, board)
     # Made to be tried only: each worker makes its own.
     make_service(loaded, reactor)
     return supervisor

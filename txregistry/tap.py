@@ -82,7 +82,7 @@ def style_of(loaded: Loaded) -> LogStyle:
     """How the configuration wants the log."""
     log = loaded.settings.log
     formatter = "text" if log.formatter == "text" else "json"
-    return LogStyle(log.level, formatter, log.fields)
+    return LogStyle(log.level, formatter, log.fields, log.accesslog.format or "")
 
 
 def load_or_complain(path: Path | None) -> Loaded:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
-Job = tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]
+Job = tuple[Deferred[Any], Context, Callable[..., Any], tuple[Any, ...]]
 
 
 @define(eq=False)
@@ -39,7 +40,7 @@ class Pool:
     _stopped: bool = field(default=False, init=False)
 
     def run(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Run a call in a thread; used in the reactor's thread only.
+        """Run a call in a thread, in the context of the caller; used in the reactor's thread only.
 
         :return: its result. Cancelling it ends the waiting, not the call.
         """
@@ -52,7 +53,7 @@ class Pool:
             thread = Thread(target=self._work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
-        self._jobs.put((result, function, arguments))
+        self._jobs.put((result, copy_context(), function, arguments))
         return result
 
     def stop(self) -> None:
@@ -66,9 +67,9 @@ class Pool:
     def _work(self) -> None:
         """What each thread does."""
         while (job := self._jobs.get()) is not None:
-            result, function, arguments = job
+            result, context, function, arguments = job
             try:
-                outcome = function(*arguments)
+                outcome = context.run(function, *arguments)
             except BaseException:
                 outcome = Failure()
             self._results.append((result, outcome))
@@ -77,7 +78,7 @@ class Pool:
                 self._waking = True
                 self.reactor.callFromThread(self._deliver)
             # Nothing is kept alive by a thread that waits.
-            del job, result, function, arguments, outcome
+            del job, result, context, function, arguments, outcome
 
     def _deliver(self) -> None:
         """Give out the results that are there now, in the reactor's thread."""

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from threading import Event, Thread, get_ident
 from types import CodeType
 from typing import Any
@@ -38,10 +39,13 @@ class Watchdog:
 
     :param reactor: provides ``callLater``; its thread is the one that is watched.
     :param threshold: seconds that a beat may be late; 0 watches nothing.
+    :param late: is told by how many seconds a beat was late, whatever the reason: also if the
+        whole process was stopped.
     """
 
     reactor: Any
     threshold: float
+    late: Callable[[float], None] | None = None
     _interval: float = field(init=False)
     _idle: CodeType | None = field(init=False)
     _call: Any = field(init=False, default=None)
@@ -83,6 +87,9 @@ class Watchdog:
                 seconds=round(now - self._beaten - self._interval, 3),
                 processor_seconds=round(spent - self._spent, 3),
             )
+        late = now - self._beaten - self._interval
+        if self.late is not None and self._beaten and late > self.threshold:
+            self.late(late)
         self._beaten, self._spent = now, spent
         self._call = self.reactor.callLater(self._interval, self._beat)
 

@@ -26,8 +26,9 @@ _log = Logger()
 class Reporter(Notifier):
     """Tells the parent what would be told to the service manager."""
 
-    def __init__(self, send: Callable[[bytes], object]) -> None:
+    def __init__(self, send: Callable[[bytes], object], patience: float) -> None:
         self._report = send
+        self.patience = patience
 
     def _send(self, text: str) -> None:
         self._report(f"{text}\n".encode())
@@ -53,11 +54,14 @@ class ParentLine(Protocol):
         self._lost()
 
 
-def serve(loaded: Loaded, share: Share, control: socket.socket, reactor: Any) -> int:
+def serve(
+    loaded: Loaded, share: Share, control: socket.socket, reactor: Any, patience: float = 0.0
+) -> int:
     """Serve until told to stop.
 
     :param control: the line to the parent.
     :param reactor: one that belongs to this process.
+    :param patience: seconds that the parent waits for a sign of life, 0 if it waits for none.
     :return: the exit code.
     """
     process_fields["worker"] = share.number + 1
@@ -75,7 +79,7 @@ def serve(loaded: Loaded, share: Share, control: socket.socket, reactor: Any) ->
         )
     loaded = evolve(loaded, notices=())
     try:
-        service = make_service(loaded, reactor, share, Reporter(line.send))
+        service = make_service(loaded, reactor, share, Reporter(line.send, patience))
     except ValueError as error:
         _log.critical("txregistry cannot start: {reason}", reason=str(error))
         return 1

@@ -91,7 +91,8 @@ def test_a_file_of_distribution_2(tmp_path: Path) -> None:
     assert settings.http.draintimeout == 60
     assert settings.http.headers == {"X-Content-Type-Options": ("nosniff",)}
     assert settings.log.fields["environment"] == "development"
-    assert len(loaded.notices) == 4
+    assert settings.health.storagedriver.threshold == 3
+    assert len(loaded.notices) == 3
 
 
 def test_a_file_of_distribution_3(tmp_path: Path) -> None:
@@ -155,7 +156,6 @@ validation: {manifests: {urls: {allow: ["("]}}}
         "middleware: {}",
         "reporting: {bugsnag: {apikey: x}}",
         "http: {tls: {letsencrypt: {cachefile: x}}}",
-        "log: {hooks: []}",
         "loglevel: debug",
     ],
 )
@@ -303,6 +303,45 @@ def test_workers(tmp_path: Path) -> None:
     found = read(tmp_path, memory + "workers: auto")
     assert found.settings.workers == 1
     assert "workers: auto is 1 here" in found.notices[-1]
+
+
+def test_metrics_need_a_listener(tmp_path: Path) -> None:
+    memory = "version: 0.1\nstorage: {filesystem: {}}\nhttp: {debug: {prometheus: {enabled: true}"
+    (notice,) = read(tmp_path, f"{memory}}}}}\n").notices
+    assert "has no effect without http.debug.addr" in notice
+    assert read(tmp_path, f"{memory}, addr: ':1'}}}}\n").notices == ()
+
+
+def test_hooks(tmp_path: Path) -> None:
+    options = "{smtp: {addr: 'm:25', username: u, password: hush}, from: a@b, to: [c@d]}"
+    hook = f"{{type: mail, disabled: true, levels: [panic, error], options: {options}}}"
+    loaded = read(
+        tmp_path, f"version: 0.1\nstorage: {{inmemory: {{}}}}\nlog: {{hooks: [{hook}]}}\n"
+    )
+    (found,) = loaded.settings.log.hooks
+    assert (found.disabled, tuple(found.levels)) == (True, ("panic", "error"))
+    text = shown(loaded, origins=False)
+    assert "c@d" in text
+    assert "hush" not in text
+    for wrong, said in (
+        ("{type: pigeon, options: {}}", "has to be one of mail"),
+        ("{type: mail, options: {}}", "options.smtp"),
+        (hook.replace("panic", "shout"), "'shout' is no level"),
+    ):
+        text = f"version: 0.1\nlog: {{hooks: [{wrong}]}}\n"
+        assert any(said in each for each in mistakes(tmp_path, text))
+
+
+def test_secrets_in_lists_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "version: 0.1\n"
+        "storage: {inmemory: {}}\n"
+        "health: {http: [{uri: 'http://x/', headers: {Authorization: [hush]}}]}\n"
+    )
+    text = shown(load(path, {}, MAKERS), origins=False)
+    assert "http://x/" in text
+    assert "hush" not in text
 
 
 def test_a_policy_needs_somebody_to_decide_about(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
-from txregistry.http.access import BATCH, AccessLog
+from txregistry.http.access import BATCH, AccessLog, shown_address
 from txregistry.log import Access
 
 
@@ -80,3 +80,26 @@ def test_switched_off(events: list[Any]) -> None:
     log.note(request(1))
     log.refused("client", 400, "reason")
     assert (events, clock.getDelayedCalls()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (b"/v2/", "/v2/"),
+        (b"/v2/_catalog?n=5&last=a%2Fb", "/v2/_catalog?n=5&last=a%2Fb"),
+        (
+            b"/v2/a/?mount=sha256:00&from=b",
+            "/v2/a/?mount=sha256:00&from=b",
+        ),
+        (b"/x?_state=hush&n=1", "/x?_state=***&n=1"),
+        (b"/x?token=hush", "/x?token=***"),
+        (b"/x?%74oken=hush;access_token=hush", "/x?%74oken=***;access_token=***"),
+        (b"/x?hush", "/x?***"),
+        (b"/x?n", "/x?n"),
+        (b"/x?a==hush?hush&&b=", "/x?a=***&&b="),
+        (b"/x?", "/x?"),
+        (b"/x?\xff=\xff", "/x?\xff=***"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_shown(address: bytes, shown: str) -> None:
+    assert shown_address(address) == shown

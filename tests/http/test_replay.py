@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,28 @@ def test_given_again(bench: Bench) -> None:
 def _lines(answer: bytes) -> list[bytes]:
     new = (b"Date: ", b"X-Request-Id: ")
     return [line for line in answer.split(b"\r\n") if not line.startswith(new)]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_identifier_of_the_client(bench: Bench, place: int) -> None:
+    """It is another one each time, and still the answer is found."""
+
+    def fields(*given: bytes) -> bytes:
+        lines = HEAD.splitlines(keepends=True)
+        lines[place:place] = [b"X-Request-ID:  %b \r\n" % each for each in given]
+        return b"".join(lines)
+
+    asks = [(b"/one", fields(b"id-%d" % number)) for number in range(5)]
+    assert bench.long_ways(*asks, b"/one") == 1
+    assert [each.request_id for each in bench.notes.noted[:-1]] == [f"id-{n}" for n in range(5)]
+    assert b"\r\nX-Request-Id: id-7\r\n" in bench.ask(b"/one", fields(b"id-7"))
+    # Two of them are none.
+    assert bench.long_ways(*[(b"/one", fields(b"a", b"b"))] * 2) == 2
+    assert re.fullmatch("[0-9a-f]{16}", bench.notes.noted[-1].request_id)
+    # So is one that could not be written everywhere.
+    for bad in (b"a b", b'"', b"x" * 65, b"\xe9", b""):
+        assert bad not in bench.ask(b"/one", fields(bad)).split(b"X-Request-Id: ")[1] or not bad
+        assert re.fullmatch("[0-9a-f]{16}", bench.notes.noted[-1].request_id)
 
 
 def test_head_and_get_are_two(bench: Bench) -> None:

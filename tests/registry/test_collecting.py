@@ -667,14 +667,16 @@ def machine(scene: Scene, unreliable: Unreliable) -> type[Any]:
                     wait(scene.registry.core.tree.redo())
             unreliable.arm(0, False)
             now = scene.time.now
-            for (is_blob, key), (item, held) in before.items():
+            gone = {}
+            for (is_blob, key), (item, _) in before.items():
                 has = scene.has_blob if is_blob else scene.has_manifest
-                if wait(has(self.name(key[0]), key[1])):
-                    continue
-                assert not held, "something that was held is gone"
+                if not wait(has(self.name(key[0]), key[1])):
+                    gone[is_blob, key] = item
+                    del (self.blobs if is_blob else self.manifests)[key]
+            for (is_blob, key), item in gone.items():
+                assert not self.holders(*key, is_blob), "something that is held is gone"
                 assert item.relied <= now - WAITS.lease, "a lease was broken"
                 assert item.lost <= now - WAITS.delay, "it was not waited for long enough"
-                del (self.blobs if is_blob else self.manifests)[key]
             for (is_blob, key), _ in before.items():
                 items = self.blobs if is_blob else self.manifests
                 if key in items and not self.holders(*key, is_blob) and before[is_blob, key][1]:

@@ -58,12 +58,15 @@ class Scene:
 
     clock: Clock = field(factory=Clock)
     inner: Any = field(factory=lambda: Naive())
-    observed: list[tuple[str, float]] = field(factory=list)
+    observed: list[tuple[str, float, bool]] = field(factory=list)
     driver: Checked = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         world = StillWorld(self.clock, Path("/nowhere"))
-        observe = lambda name, seconds: self.observed.append((name, seconds))  # noqa: E731
+
+        def observe(name: str, seconds: float, failed: bool) -> None:
+            self.observed.append((name, seconds, failed))
+
         self.driver = checked(self.inner, "naive", world, observe, 10)
 
     def start(self, work: Any) -> Deferred[Any]:
@@ -218,7 +221,7 @@ def test_a_driver_that_answers_leaves_no_timer(scene: Scene) -> None:
     waiting.callback(b"content")
     assert found == [b"content"]
     assert not scene.clock.getDelayedCalls()
-    assert scene.observed == [("get", 2)]
+    assert scene.observed == [("get", 2, False)]
 
 
 @pytest.mark.parametrize("operation", ["append", "publish"])
@@ -255,7 +258,15 @@ def test_every_call_is_observed(scene: Scene) -> None:
         scene.result(scene.driver.get("other"))
     reader = scene.result(scene.driver.open("key", 0, 1))
     scene.result(reader.read(1))
-    assert [name for name, _ in scene.observed] == ["put", "get", "open", "read"]
+    assert [name for name, _, failed in scene.observed] == ["put", "get", "open", "read"]
+    assert not any(failed for _, _, failed in scene.observed)
+
+
+def test_failures_are_told_from_what_is_absent(scene: Scene) -> None:
+    scene.inner.get = lambda key: fail(OSError("broken"))
+    with pytest.raises(StorageUnavailable):
+        scene.result(scene.driver.get("key"))
+    assert scene.observed == [("get", 0, True)]
 
 
 @pytest.mark.parametrize(
@@ -374,7 +385,7 @@ def test_capabilities_work(tmp_path: Path) -> None:
     scene.result(driver.stop())
     with pytest.raises(ValueError, match="is no storage key"):
         driver.path("../key")
-    names = [name for name, _ in scene.observed]
+    names = [name for name, *_ in scene.observed]
     assert names == ["start", "put_soon", "settle", "delete_soon", "check", "stop"]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,36 @@ def test_a_service_manager(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.wait()
+
+
+def test_signs_of_life(tmp_path: Path) -> None:
+    """As long as the reactor turns, where the manager asks for them."""
+    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notices.bind(str(tmp_path / "notify"))
+    notices.settimeout(20)
+    asked = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+    with running(tmp_path, environment=asked) as registry:
+        heard = [notices.recv(1000) for _ in range(6)]
+        assert heard.count(b"WATCHDOG=1") == 5
+        assert heard.count(b"READY=1") == 1
+        assert registry.stop() in ENDED
+    with running(tmp_path, environment={**asked, "WATCHDOG_PID": "1"}) as registry:
+        # They are not for this process.
+        heard = everything(notices)
+        assert registry.stop() in ENDED
+        heard += everything(notices)
+    # The end of the first process, then the second one.
+    assert heard[heard.index(b"READY=1") :] == [b"READY=1", b"STOPPING=1"]
+
+
+def everything(notices: socket.socket) -> list[bytes]:
+    """What has arrived."""
+    found = []
+    notices.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            found.append(notices.recv(1000))
+    return found
 
 
 def test_as_a_daemon(tmp_path: Path) -> None:

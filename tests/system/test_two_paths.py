@@ -36,6 +36,7 @@ LARGE = 100_000
 REPOSITORIES = ("team/one", "team/two", "three")
 TAGS = ("latest", "v1", "v2")
 NEW_EACH_TIME = re.compile(rb"(?mi)^(date|x-request-id): [^\r]*\r\n")
+IDENTIFIER = re.compile(rb"(?mi)^x-request-id: ([^\r]*)\r?$")
 UPLOAD_ID = re.compile(rb"[0-9a-f]{32}(?![0-9a-f])")
 
 
@@ -57,11 +58,15 @@ class World:
 
 @frozen
 class Ask:
-    """A request, and whether its answer has no body or ends the connection."""
+    """A request, and whether its answer has no body or ends the connection.
+
+    ``identifier`` is the one that it gives itself, if that is a good one.
+    """
 
     data: bytes
     head: bool
     last: bool = False
+    identifier: str = ""
 
 
 @define
@@ -165,8 +170,18 @@ class Requests:
         agent = self.random.choice(("docker/28", "containers/5", 'q"uote'))
         lines = [f"{method} {path} {version}", "Host: registry", f"User-Agent: {agent}"]
         lines += [f"{name}: {value}" for name, value in fields.items()]
+        identifier, good = "", f"{self.random.getrandbits(64):x}.a_B-c"
+        chance = self.random.random()
+        if chance < 0.3:
+            given = [good]
+            if chance < 0.05:
+                given = self.random.choice(([""], ["b a d"], ['"'], ["a" * 65], [good, "x"]))
+            identifier = good if given == [good] else ""
+            name = self.random.choice(("X-Request-Id", "x-request-ID"))
+            place = self.random.randrange(1, len(lines) + 1)
+            lines[place:place] = [f"{name}: {text}" for text in given]
         head = "\r\n".join(lines).encode() + b"\r\n\r\n"
-        return Ask(head + body, method == "HEAD", last)
+        return Ask(head + body, method == "HEAD", last, identifier)
 
 
 @define
@@ -270,7 +285,9 @@ def test_the_same_answers(both: tuple[Running, Running, World]) -> None:
             for piece in pieces:
                 talk.send(piece)
         for ask in asks:
-            ours, theirs = (normal(talk.answer(ask.head)) for talk in pair)
+            answers = [talk.answer(ask.head) for talk in pair]
+            ours, theirs = map(normal, answers)
+            assert named_well(ask, *answers), f"seed {SEED}: {ask.data[:1000]!r} {answers}"
             assert ours == theirs, f"seed {SEED}, after {asked} requests: {ask.data[:1000]!r}"
             if ask.last:
                 for talk in pair:
@@ -292,6 +309,16 @@ def test_the_same_answers(both: tuple[Running, Running, World]) -> None:
     ]
     assert told[0] == told[1]
     assert len({each["request_id"] for each in fast.access()}) == len(fast.access())
+
+
+def named_well(ask: Ask, *answers: bytes) -> bool:
+    """Whether each answer has one identifier: the client's, or one that nothing else has."""
+    heads = [answer.partition(b"\r\n\r\n")[0] for answer in answers]
+    found = [name for head in heads for name in IDENTIFIER.findall(head)]
+    if ask.identifier:
+        return found == [ask.identifier.encode()] * len(answers)
+    made = [name for name in found if re.fullmatch(rb"[0-9a-f]{16}", name)]
+    return len(set(made)) == len(found) == len(answers)
 
 
 def normal(answer: bytes) -> bytes:

@@ -490,6 +490,23 @@ os.execv(sys.argv[2], sys.argv[2:])
                 process.wait()
 
 
+def test_signs_of_life(tmp_path: Path) -> None:
+    """The parent gives its own, and ends a worker that gives it none; the others go on."""
+    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notices.bind(str(tmp_path / "notify"))
+    notices.settimeout(20)
+    asked = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+    with workers(tmp_path, environment=asked) as registry, clients(registry, 2) as (one, _):
+        hung = children(registry)[1]
+        os.kill(hung, signal.SIGSTOP)
+        while hung in children(registry):
+            assert notices.recv(1000) in (b"READY=1", b"WATCHDOG=1")
+            assert one.call("GET", "/v2/").status == 200
+        wait_for(lambda: registry.log().count("serving on") == 3)
+        assert "has not turned for" in registry.log()
+        assert len(children(registry)) == 2
+
+
 def test_a_socket_in_the_file_system(tmp_path: Path) -> None:
     path = tmp_path / "s"
     settings = {"workers": 2, "http": {"net": "unix", "addr": str(path)}}

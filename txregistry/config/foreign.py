@@ -15,7 +15,6 @@ UNSUPPORTED = {
     "proxy": _LATER + "and mirror with a copying client, since nothing would be pulled through",
     "policy": _LATER + "since nothing would be refused",
     "loglevel": "is the old spelling; write log.level",
-    "log.hooks": _LATER + "and let a log collector send mails",
     "http.tls.letsencrypt": _LATER + "and let an ACME client write http.tls.certificate and "
     "http.tls.key, which are read again when they change",
     "http.h2c": _LATER + "since clients of registries speak HTTP/1.1",
@@ -23,7 +22,6 @@ UNSUPPORTED = {
 
 IGNORED = {
     "redis": "has no effect: there is no cache that needs it",
-    "health": "has no effect yet",
     "compatibility": "has no effect: images of Docker's schema 1 are refused",
     "storage.cache": "has no effect: the database answers what the cache did",
     "storage.s3.loglevel": "has no effect: errors of S3 are logged at log.level",
@@ -31,6 +29,5 @@ IGNORED = {
     "storage.tag": "has no effect: tags are looked up in the database",
     "log.reportcaller": "has no effect: records carry their source",
     "http.http2": "has no effect: HTTP/1.1 is spoken",
-    "http.debug.prometheus": "has no effect yet",
     "validation.enabled": "has no effect: write validation.disabled",
 }

@@ -164,6 +164,11 @@ class _Loading:
         if settings is not None and settings.log.formatter == "logstash":
             origin = level.origin if level is not None else root.origin
             build.notices.append(f"{origin}: log.formatter: logstash is written as json")
+        debug = settings.http.debug if settings is not None else None
+        if debug is not None and debug.prometheus.enabled and not debug.addr:
+            origin = build.origins["http.debug.prometheus.enabled"]
+            text = "http.debug.prometheus has no effect without http.debug.addr"
+            build.notices.append(f"{origin}: {text}")
         if settings is not None:
             settings = evolve(settings, access=evolve(settings.access, policy=chosen))
         self._check_tls(settings)

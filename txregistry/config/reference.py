@@ -24,7 +24,7 @@ from ..auth.oidc_maker import OidcMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
-from ..model.options import METADATA_KEY, Duration, Size, Workers
+from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from ..storage.s3_settings import S3Maker
@@ -42,6 +42,12 @@ AUTHENTICATORS = (
     CredMaker(),
     SillyMaker(),
 )
+
+MASK = "(hidden)"
+"""In place of a secret."""
+
+SECRETS = ("password",)
+"""Keys in mappings of any content that hold one."""
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be
@@ -228,12 +234,20 @@ def written_value(value: Any, kind: Any = None) -> str:
 def _plain(value: Any) -> Any:
     """What JSON, and so YAML, can write."""
     if has(type(value)):
-        return {name: _plain(getattr(value, name)) for name in options_of(type(value))}
+        hints = get_type_hints(type(value))
+        return {
+            name: MASK if _is_secret(hints[name]) else _plain(getattr(value, name))
+            for name in options_of(type(value))
+        }
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(n): MASK if n in SECRETS else _plain(item) for n, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _is_secret(hint: Any) -> bool:
+    return hint is Secret or any(map(_is_secret, get_args(hint)))
 
 
 def _duration(seconds: float) -> str:

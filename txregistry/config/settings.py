@@ -17,6 +17,7 @@ from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
 from . import validating
 from .lifecycle import Collection, History, Quota, Retention
+from .observing import Audit, Debug, Health, LogHook
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -34,6 +35,13 @@ class AccessLog:
     delay: Duration = option(
         "How long a request may wait to be written with others; 0 writes each at once.",
         default=Duration(0.2),
+    )
+    format: str | None = option(
+        "The form of requests: combined (the Combined Log Format) or json; without it that of "
+        "other records.",
+        default=None,
+        example="combined",
+        validator=validators.optional(validators.in_(("combined", "json"))),
     )
 
 
@@ -53,6 +61,12 @@ class Log:
     )
     fields: Mapping[str, Any] = option("Fields added to each record.", factory=dict)
     accesslog: AccessLog = option("The log of requests.", factory=AccessLog)
+    hooks: Sequence[LogHook] = option(
+        "Who is told of grave records. Each process sends at most one mail a minute.",
+        factory=tuple,
+        example="[{type: mail, levels: [panic, error], options: {smtp: {addr: 'mail.example:25'}, "
+        "from: registry@example, to: [admin@example]}}]",
+    )
     watchdog: Duration = option(
         "How long the reactor's thread may be busy with one thing before what it is doing is "
         "logged; 0 looks at nothing.",
@@ -220,15 +234,6 @@ class Tls:
         """Whether the certificate of a client, where there is one, is of an authority."""
         verifying = ("require-and-verify-client-cert", "verify-client-cert-if-given")
         return bool(self.clientcas) and self.clientauth in verifying
-
-
-@frozen
-class Debug:
-    """A second listener for the operator; keep it on a private address."""
-
-    addr: str | None = option(
-        "Address of the listener for health checks.", default=None, example="127.0.0.1:5001"
-    )
 
 
 @frozen
@@ -447,6 +452,8 @@ class Settings:
     metadata: Metadata = option("Where tags and links are kept.", factory=Metadata)
     http: Http = option("The listener of the API.", factory=Http)
     access: Access = option("Who may do what.", factory=Access)
+    health: Health = option("Checks that are made from time to time.", factory=Health)
+    audit: Audit = option("Who changed what, and who could not come in.", factory=Audit)
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)

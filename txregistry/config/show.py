@@ -13,10 +13,8 @@ from attrs import has
 from ..auth.access_settings import Access
 from ..model.options import Secret
 from .load import OF_RULES, Loaded
-from .reference import written_value
+from .reference import MASK, written_value
 from .structuring import _optional, options_of
-
-MASK = "(hidden)"
 
 
 def shown(loaded: Loaded, origins: bool) -> str:

@@ -6,6 +6,7 @@ A line of its own for each request would cost more than many a request. May impo
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.logger import Logger
@@ -16,6 +17,19 @@ BATCH = 500
 """Requests that wait at most: to write so many takes a few milliseconds."""
 
 _log = Logger(namespace=ACCESS)
+
+
+SHOWN = frozenset(
+    {
+        *(b"n", b"last", b"digest", b"mount", b"from", b"artifactType"),
+        *(b"service", b"scope", b"account", b"client_id", b"offline_token"),
+    }
+)
+"""Parameters of the API whose values are logged; any other may be a token."""
+
+HIDDEN = b"***"
+
+_PARAMETER = re.compile(rb"([^&;=]*)(=?)([^&;]*)")
 
 
 class AccessLog:
@@ -58,3 +72,18 @@ class AccessLog:
         requests, self._waiting = self._waiting, []
         if requests:
             _log.info("{count} requests", event="access", count=len(requests), requests=requests)
+
+
+def shown_address(address: bytes) -> str:
+    """An address as it is logged: without the values of parameters that the API does not know."""
+    path, mark, query = address.partition(b"?")
+    if mark:
+        address = path + mark + _PARAMETER.sub(_shown_parameter, query)
+    return address.decode("latin-1")
+
+
+def _shown_parameter(match: re.Match[bytes]) -> bytes:
+    name, equals, value = match.groups()
+    if not value and not equals:
+        return name if name in SHOWN or not name else HIDDEN
+    return name + equals + (value if name in SHOWN or not value else HIDDEN)

@@ -21,7 +21,7 @@ from ..finishing import shield
 from ..interfaces import IDoor, IGate, IKeyOffice, IRegistry, ITokenService
 from ..log import request_id
 from ..model.access import ANONYMOUS
-from ..model.errors import TooManyRequests, Unauthorized
+from ..model.errors import TooManyRequests, Unauthorized, Unavailable
 from . import routes
 from .addresses import Addresses
 from .answers import Answer, Reuse
@@ -57,6 +57,7 @@ class RegistryApp:
     :param tokens: gives out tokens, where this registry does.
     :param keys: makes API keys, where this registry does.
     :param throttle: counts requests.
+    :param shut: tells whether nobody is served for now.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class RegistryApp:
         tokens: ITokenService | None = None,
         keys: IKeyOffice | None = None,
         throttle: Throttle | None = None,
+        shut: Callable[[], bool] | None = None,
     ) -> None:
         self._door = door
         self._throttle = throttle
+        self._shut = shut
         self._gate = gate
         if gate is not None:
             self._challenges = Challenges(gate.challenge(), addresses.base, addresses.prefix)
@@ -143,6 +146,8 @@ class RegistryApp:
         parts: dict[str, str],
     ) -> None:
         request.route = route.name
+        if request.site.counters is not None:
+            request.site.counters.began(route.name)
         token = request_id.set(request.identifier)
         try:
             try:
@@ -165,6 +170,8 @@ class RegistryApp:
         endpoint: Endpoint,
         parts: dict[str, str],
     ) -> Answer:
+        if self._shut is not None and self._shut():
+            raise Unavailable("this registry is out of service: a health check fails")
         # Whoever only looks whether somebody is there is never refused.
         throttle = None if route is routes.ALIVE else self._throttle
         host = request.client_host()
@@ -195,6 +202,7 @@ class RegistryApp:
 
     def _unrouted(self, request: RegistryRequest, failure: Failure) -> Deferred[None]:
         """No route, a method it does not take, or a failure while sending."""
+        request_id.set(request.identifier)
         error = cast(BaseException, failure.value)
         if request.startedWriting:
             answer_to(error)

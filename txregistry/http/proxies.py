@@ -32,7 +32,7 @@ TELLING = b"forwarded|x-forwarded-(?:for|proto|host)"
 
 PASSING = (
     b"x-forwarded-port|x-real-ip|x-client-ip|true-client-ip|cf-connecting-ip|cf-ray"
-    b"|x-request-id|x-correlation-id|x-amzn-trace-id|traceparent|tracestate"
+    b"|x-correlation-id|x-amzn-trace-id|traceparent|tracestate"
 )
 """More fields that proxies set anew for each client or each request; answers depend on none."""
 

@@ -12,9 +12,10 @@ May import the standard library, the interfaces' types, the log and other module
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +23,9 @@ from attrs import define, evolve, field, frozen
 
 from ..interfaces import StorageError, Touched
 from ..log import Access
+from .access import shown_address
 from .answers import EVERYTHING, Answer, Stream
+from .counting import Again, HttpCounters
 from .heads import Head
 from .proxies import Sender, split_passed
 from .sending import is_there, last_fields, open_again
@@ -65,6 +68,12 @@ UNUSUAL = frozenset(
 )
 """Header fields that answers depend on, beside those that tell who asks."""
 
+IDENTIFIER = b"x-request-id"
+LINE_FEED = 10
+
+_GIVEN = re.compile(rb"(?i)x-request-id:[ \t]*([a-z0-9._-]{1,64})[ \t]*\r\n")
+"""The line with an identifier that the client gives to a request, another one each time."""
+
 Key = tuple[bytes, bytes]
 """Who asks, and the request line."""
 
@@ -106,6 +115,8 @@ class Visitor:
     name: str
     user_agent: str
     host: str
+    user: str
+    referer: str
 
 
 @define(eq=False)
@@ -113,7 +124,8 @@ class Kept:
     """An answer: its head without the last fields, and its body or the file of its body.
 
     The file of an answer to HEAD is the one that it tells of.
-    ``repository`` is what it depends on, None for an answer that always holds.
+    ``repository`` is what it depends on, None for an answer that always holds; ``route`` is the
+    name of its route, ``again`` tells how it is counted.
     """
 
     head: bytes
@@ -124,6 +136,8 @@ class Kept:
     method: str
     uri: str
     cost: int
+    route: str = ""
+    again: Again | None = None
 
 
 @define(eq=False)
@@ -133,11 +147,15 @@ class Replay:
     :param changing: tells what has changed.
     :param room: bytes that answers may take.
     :param throttle: counts requests; those that are too many take the long way, and are refused.
+    :param counters: count what is found here.
+    :param shut: tells whether nobody is served for now.
     """
 
     changing: IChanging
     room: int
     throttle: Throttle | None = None
+    counters: HttpCounters | None = None
+    shut: Callable[[], bool] | None = None
     _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -153,6 +171,8 @@ class Replay:
         :param data: what has arrived: a request head and nothing else, or whatever it is.
         :return: whether it was answered.
         """
+        if self.shut is not None and self.shut():
+            return False
         line, _, block = data.partition(b"\r\n")
         sender = connection.client
         if sender.proxy:
@@ -160,12 +180,17 @@ class Replay:
             if not found:
                 return False
             sender, block = found
-        visitor = self._visitors.get((connection.certificate, block))
+        certificate = connection.certificate
+        visitor = self._visitors.get((certificate, block))
+        given = ""
         if visitor is None:
-            return False
+            block, given = without_identifier(block)
+            visitor = self._visitors.get((certificate, block)) if given else None
+            if visitor is None:
+                return False
         began = time.time()
         if visitor.until <= began:
-            del self._visitors[connection.certificate, block]
+            del self._visitors[certificate, block]
             return False
         key = (visitor.asker, line)
         kept = self._kept.get(key)
@@ -180,17 +205,23 @@ class Replay:
         self._kept.move_to_end(key)
         if kept.path is not None:
             if kept.method != "HEAD":
-                return self._give_file(connection, key, kept, visitor, sender)
+                return self._give_file(connection, key, kept, visitor, sender, given)
             if not is_there(kept.path):
                 self._drop(key)
                 return False
-        identifier = connection.site.new_identifier()
+        identifier = given or connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
         _note(connection, kept, visitor, sender, identifier, began, 200, kept.length)
         return True
 
     def _give_file(
-        self, connection: Connection, key: Key, kept: Kept, visitor: Visitor, sender: Sender
+        self,
+        connection: Connection,
+        key: Key,
+        kept: Kept,
+        visitor: Visitor,
+        sender: Sender,
+        given: str,
     ) -> bool:
         assert kept.path is not None
         descriptor = open_again(kept.path)
@@ -198,14 +229,19 @@ class Replay:
             self._drop(key)
             return False
         began = time.time()
-        identifier = connection.site.new_identifier()
+        identifier = given or connection.site.new_identifier()
+        counters = self.counters
+        if counters is not None:
+            counters.began(kept.route)
 
-        def given(sent: int, complete: bool) -> None:
+        def ended(sent: int, complete: bool) -> None:
             status = 200 if complete else 499
+            if counters is not None:
+                counters.left(kept.route)
             _note(connection, kept, visitor, sender, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
-        connection.give_file(head, descriptor, kept.length, given)
+        connection.give_file(head, descriptor, kept.length, ended)
         return True
 
     # --- keeping -----------------------------------------------------------------------------
@@ -216,18 +252,22 @@ class Replay:
         :param block: the head as it came, without the empty line.
         :param peer: the other end of the connection.
         """
+        names = [name.lower() for name, _ in head.fields]
         if (
             head.method not in (b"GET", b"HEAD")
             or head.version != b"HTTP/1.1"
             or head.length != 0
             or len(block) > BLOCK
-            or any(name.lower() in UNUSUAL for name, _ in head.fields)
+            or not UNUSUAL.isdisjoint(names)
+            or names.count(IDENTIFIER) > 1
         ):
             return None
+        if self.counters is not None:
+            self.counters.missed()
         lines = block.partition(b"\r\n")[2] + b"\r\n\r\n"
         if peer.proxy:
             lines = split_passed(lines)[1]
-        return Recipe(lines, self.changing.revision())
+        return Recipe(without_identifier(lines)[0], self.changing.revision())
 
     def keep(self, request: RegistryRequest, head: bytes, answer: Answer) -> None:
         """Keep an answer that is given for the first time.
@@ -254,6 +294,9 @@ class Replay:
         visitor = self._visit(recipe, request)
         line = b"%b %b %b" % (request.method, request.uri, request.clientproto)
         prefix = head[: -len(last_fields(request.identifier))]
+        again = None
+        if self.counters is not None:
+            again = Again(self.counters.places(request.route, request.method, 200), length)
         self._store(
             (visitor.asker, line),
             Kept(
@@ -263,8 +306,10 @@ class Replay:
                 length,
                 reuse.repository,
                 request.method.decode("ascii"),
-                request.uri.decode("latin-1"),
+                shown_address(request.uri),
                 len(prefix) + len(body) + 2 * len(line) + OVERHEAD,
+                request.route,
+                again,
             ),
         )
 
@@ -278,6 +323,11 @@ class Replay:
             self._places.setdefault(kept.repository, set()).add(key)
         while self._used > self.room:
             self._drop(next(iter(self._kept)))
+        self._tell_size()
+
+    def _tell_size(self) -> None:
+        if self.counters is not None:
+            self.counters.kept(len(self._kept), self._used)
 
     def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
         identity = request.identity
@@ -295,6 +345,8 @@ class Replay:
                 identity.name,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
+                identity.name,
+                shown_address((request.header("Referer") or "").encode("latin-1")),
             )
             self._visitors[certificate, recipe.block] = visitor
         return visitor
@@ -307,6 +359,7 @@ class Replay:
         self._kept.clear()
         self._places.clear()
         self._used = 0
+        self._tell_size()
 
     def _catch_up(self) -> None:
         """Drop what has changed since the last look."""
@@ -328,6 +381,7 @@ class Replay:
         for repository in repositories:
             for key in list(self._places.get(repository, ())):
                 self._drop(key)
+        self._tell_size()
 
     def _drop(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
@@ -341,6 +395,20 @@ class Replay:
                 del self._places[kept.repository]
 
 
+def without_identifier(block: bytes) -> tuple[bytes, str]:
+    """Header lines without the one that gives an identifier, and the identifier, if there is one.
+
+    What is left is compared with lines that were read strictly, so nothing else is looked at here.
+    """
+    start = block.lower().find(b"x-request-id:")
+    if start < 0 or (start and block[start - 1] != LINE_FEED):
+        return block, ""
+    match = _GIVEN.match(block, start)
+    if match is None:
+        return block, ""
+    return block[:start] + block[match.end() :], match[1].decode("ascii")
+
+
 def _note(
     connection: Connection,
     kept: Kept,
@@ -351,11 +419,20 @@ def _note(
     status: int,
     length: int,
 ) -> None:
-    """Tell the access log of a request."""
+    """Tell the counters and the access log of a request."""
     site: RegistrySite = connection.site
-    if not site.access.enabled:
+    counters = site.counters
+    if counters is None and not site.access.enabled:
         return
     now = time.time()
+    if counters is not None:
+        if kept.again is not None and status == 200:
+            counters.again(kept.again, now - began)
+        else:
+            places = counters.places(kept.route, kept.method.encode(), status)
+            counters.partly(places, now - began, length)
+    if not site.access.enabled:
+        return
     site.access.note(
         Access(
             now,
@@ -370,5 +447,7 @@ def _note(
             now - began,
             visitor.user_agent,
             visitor.host,
+            visitor.user,
+            visitor.referer,
         )
     )

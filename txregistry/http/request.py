@@ -5,6 +5,7 @@ May import Twisted, the model, ``txregistry.log`` and other modules of this room
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
     from .site import RegistrySite
 
 
+GOOD_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""An identifier of a client's that can be written everywhere."""
+
+
 class RegistryRequest(Request):
     """A request whose body is still arriving when it is handled.
 
     ``body`` is the reader of the body, ``query`` the decoded parameters, ``identifier`` names the
-    request in the log and in the answer, ``started`` is the reactor's time of its begin.
-    ``recipe`` is what a kept answer is found by, None if the answer may not be kept.
-    ``identity`` is who asks, ``sender`` where from: the client behind proxies that are trusted.
+    request in the log and in the answer: the client's, if that is good; ``started`` is the
+    reactor's time of its begin. ``recipe`` is what a kept answer is found by, None if
+    the answer may not be kept. ``identity`` is who asks, ``sender`` where from: the client behind
+    proxies that are trusted.
     """
 
     defaultContentType = None
@@ -67,6 +73,9 @@ class RegistryRequest(Request):
             self.sender = self.site.proxies.sender(self.sender, Told.of(head.fields))
         for name, value in head.fields:
             self.requestHeaders.addRawHeader(name, value)
+        given = self.header("X-Request-Id")
+        if given is not None and GOOD_IDENTIFIER.fullmatch(given):
+            self.identifier = given
         self.args: dict[bytes, list[bytes]] = {}
         self.prepath: list[bytes] = []
         try:
@@ -92,6 +101,11 @@ class RegistryRequest(Request):
         if coding is not None and coding.strip().lower() != "identity":
             raise MediaTypeUnsupported("send bodies without a Content-Encoding")
         return self._body
+
+    @property
+    def body_received(self) -> int:
+        """Bytes of the body that have arrived."""
+        return self._body.received
 
     def header(self, name: str) -> str | None:
         """The value of a header field, several of one name joined by commas."""

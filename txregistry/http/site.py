@@ -19,9 +19,10 @@ from twisted.web.server import Site
 
 from ..log import Access
 from ..model.addresses import block_of
-from .access import AccessLog
+from .access import AccessLog, shown_address
 from .answers import Answer
 from .connection import Connection
+from .counting import HttpCounters
 from .limits import Limits
 from .plain import SAFE_HEADERS
 from .proxies import Proxies
@@ -43,6 +44,7 @@ class RegistrySite(Site):
     :param replay: answers that are kept, None to keep none.
     :param sends_files: whether files are sent by the kernel.
     :param proxies: who may say where requests come from.
+    :param counters: count requests and connections; None where nobody looks at them.
     :param certificates: tells the client's certificate (DER, or nothing) of a transport, where
         that matters.
     """
@@ -60,6 +62,7 @@ class RegistrySite(Site):
         replay: Replay | None = None,
         sends_files: bool = True,
         proxies: Proxies | None = None,
+        counters: HttpCounters | None = None,
         certificates: Callable[[Any], bytes] | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
@@ -71,6 +74,7 @@ class RegistrySite(Site):
         self.replay = replay
         self.sends_files = sends_files
         self.proxies = proxies or Proxies()
+        self.counters = counters
         self.certificates = certificates
         self.shares = Shares()
         self._name = secrets.token_hex(4)
@@ -90,21 +94,24 @@ class RegistrySite(Site):
         self, addr: IAddress | None
     ) -> Connection | None:
         """A connection, unless there are too many."""
-        caps = self.limits
-        if caps.connections and len(self._connections) >= caps.connections:
-            return None
-        address = _block_of(addr)
-        if (
-            caps.connections_per_address
-            and address
-            and self._addresses[address] >= caps.connections_per_address
-        ):
+        if self._full(_block_of(addr)):
+            if self.counters is not None:
+                self.counters.refused()
             return None
         return Connection(self, self.limits)
+
+    def _full(self, address: str) -> bool:
+        caps = self.limits
+        if caps.connections and len(self._connections) >= caps.connections:
+            return True
+        most = caps.connections_per_address
+        return bool(most and address and self._addresses[address] >= most)
 
     def opened(self, connection: Connection) -> None:
         """A connection is made."""
         self._connections.add(connection)
+        if self.counters is not None:
+            self.counters.opened()
         self._addresses[_block_of(connection.getPeer())] += 1
 
     def closed(self, connection: Connection) -> None:
@@ -112,6 +119,8 @@ class RegistrySite(Site):
         if connection not in self._connections:
             return
         self._connections.discard(connection)
+        if self.counters is not None:
+            self.counters.closed()
         address = _block_of(connection.getPeer())
         self._addresses[address] -= 1
         if self._addresses[address] <= 0:
@@ -176,28 +185,45 @@ class RegistrySite(Site):
 
     def log_request(self, request: RegistryRequest, aborted: bool) -> None:
         """Note a request that has ended."""
-        if not self.access.enabled:
+        counters, enabled = self.counters, self.access.enabled
+        if counters is None and not enabled:
             return
+        status = 499 if aborted else request.code
         files = request.connection.files
+        sent = request.sentLength + (files.sent if files is not None else 0)
+        received = request.body_received
+        seconds = self.reactor.seconds() - request.started
+        if counters is not None:
+            counters.ended(
+                counters.places(request.route, request.method, status), seconds, received, sent
+            )
+            if request.route:
+                counters.left(request.route)
+        if not enabled:
+            return
         self.access.note(
             Access(
                 time.time(),
                 request.identifier,
                 request.sender.name,
                 _text(request.method),
-                _text(request.uri),
+                shown_address(request.uri),
                 _text(request.clientproto),
-                499 if aborted else request.code,
-                request.sentLength + (files.sent if files is not None else 0),
-                request._body.received,
-                self.reactor.seconds() - request.started,
+                status,
+                sent,
+                received,
+                seconds,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
+                request.identity.name,
+                shown_address((request.header("Referer") or "").encode("latin-1")),
             )
         )
 
     def log_refusal(self, connection: Connection, status: int, reason: str) -> None:
         """Bytes that were no request."""
+        if self.counters is not None:
+            self.counters.malformed(status)
         self.access.refused(connection.client.name, status, reason)
 
 

@@ -266,6 +266,9 @@ class IMetadata(Interface):
     def end_upload(upload: str) -> Awaitable[None]:
         """Forget a session."""
 
+    def upload_count() -> Awaitable[int]:
+        """How many sessions there are."""
+
     def stale_uploads(before: float, limit: int) -> Awaitable[Sequence[UploadRecord]]:
         """Sessions whose last write lies before a time, oldest first."""
 

@@ -177,6 +177,12 @@ def upload(
     return _upload(row) if row is not None else None
 
 
+def upload_count(connection: Connection) -> int:
+    """See ``IMetadata.upload_count``."""
+    count: int = connection.execute("SELECT count(*) FROM upload").fetchone()[0]
+    return count
+
+
 def stale_uploads(connection: Connection, before: float, limit: int) -> list[UploadRecord]:
     """See ``IMetadata.stale_uploads``."""
     return [_upload(row) for row in connection.execute(STALE, (before, limit))]

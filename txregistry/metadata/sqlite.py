@@ -41,6 +41,7 @@ from ..model.pages import Listing, Page
 from ..shared import SharedNumber
 from . import changes as change
 from . import queries, reviews
+from .counting import DatabaseCounters
 from .journal import write_anew
 from .schema import migrate
 from .writer import Writer, database_error
@@ -58,11 +59,13 @@ class SqliteMetadata:
 
     :param path: the database file, or None for a private one that is gone at the end.
     :param clock: seconds since the epoch.
+    :param counters: is told of every commit.
     """
 
     path: Path | None
     world: IWorld
     clock: Callable[[], float] = time.time
+    counters: DatabaseCounters | None = None
     _near: sqlite3.Connection | None = None
     _far: sqlite3.Connection | None = None
     _writer: Writer | None = None
@@ -85,7 +88,7 @@ class SqliteMetadata:
         # A process that died may have committed a change and told nobody.
         self._revision.bump()
         synced = self.path is not None
-        self._writer = Writer(writing, self.world, self._revision.bump, synced)
+        self._writer = Writer(writing, self.world, self._revision.bump, synced, self.counters)
 
     async def stop(self) -> None:
         writer, self._writer = self._writer, None
@@ -229,6 +232,9 @@ class SqliteMetadata:
 
     async def upload(self, repository: RepositoryName, upload: str) -> UploadRecord | None:
         return self.look(queries.upload, repository, upload)
+
+    async def upload_count(self) -> int:
+        return self.look(queries.upload_count)
 
     async def stale_uploads(self, before: float, limit: int) -> Sequence[UploadRecord]:
         return await self.look_far(queries.stale_uploads, before, limit)

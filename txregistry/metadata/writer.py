@@ -11,6 +11,7 @@ May import the interfaces, Twisted's Deferreds and other modules of this room.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..interfaces import IWorld, StorageError, StorageFull, StorageUnavailable
+from .counting import DatabaseCounters
 from .journal import write_anew
 
 T = TypeVar("T")
@@ -57,12 +59,14 @@ class Writer:
     :param synced: whether the database is synced at all.
     :param changed: called when changes that readers can see are durable, before any result is
         given.
+    :param counters: is told of every commit.
     """
 
     connection: sqlite3.Connection
     world: IWorld
     changed: Callable[[], None]
     synced: bool = True
+    counters: DatabaseCounters | None = None
     _queue: deque[Queued] = field(factory=deque)
     _running: bool = False
     _idle: list[Deferred[None]] = field(factory=list)
@@ -84,6 +88,8 @@ class Writer:
         self._queue.append(Queued(job, result, visible, durable))
         if not self._running:
             self._next()
+        elif self.counters is not None:
+            self.counters.waiting(len(self._queue))
         return result
 
     def close(self) -> Deferred[None]:
@@ -108,6 +114,8 @@ class Writer:
             return
         self._running = True
         batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        if self.counters is not None:
+            self.counters.waiting(len(self._queue))
         running = Deferred.fromCoroutine(self._commit(batch))
         running.addBoth(lambda _: self._next())
 
@@ -115,12 +123,16 @@ class Writer:
         jobs = [queued.job for queued in batch]
         durable = any(queued.durable for queued in batch)
         synchronous = ("FULL" if durable else "NORMAL") if self.synced else "OFF"
+        began, failed = time.monotonic(), False
         try:
             await self._mend()
             outcomes = await self.world.in_thread(_transact, self.connection, jobs, synchronous)
         except Exception:
             outcomes = [Failure()] * len(jobs)
             self._doubtful = self.synced
+            failed = True
+        if self.counters is not None:
+            self.counters.committed(len(jobs), time.monotonic() - began, failed)
         if any(queued.visible for queued in batch):
             self.changed()
         for queued, outcome in zip(batch, outcomes, strict=True):

@@ -1,10 +1,11 @@
-"""A registry with some of its methods switched off by configuration.
+"""A registry with some of its methods switched off, by configuration or for a while.
 
 May import the model and the interfaces.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from attrs import define, frozen
@@ -12,7 +13,7 @@ from zope.interface import directlyProvides, implementer
 
 from ..interfaces import IDoor, IRegistry
 from ..model.access import ANONYMOUS, Identity
-from ..model.errors import Unsupported
+from ..model.errors import RegistryError, Unavailable, Unsupported
 from ..model.events import Origin
 
 DELETES = frozenset({"delete_blob", "delete_manifest", "delete_tag"})
@@ -32,10 +33,17 @@ PUSHES = frozenset(
 class RestrictedRegistry:
     """Passes what is allowed on; a method that is added later has to be listed to be refused."""
 
-    def __init__(self, inner: IRegistry, refused: frozenset[str], reason: str) -> None:
+    def __init__(
+        self,
+        inner: IRegistry,
+        refused: frozenset[str],
+        reason: str,
+        error: type[RegistryError] = Unsupported,
+    ) -> None:
         self._inner = inner
         self._refused = refused
         self._reason = reason
+        self._error = error
         directlyProvides(self, IRegistry)
 
     def __getattr__(self, name: str) -> Any:
@@ -44,7 +52,7 @@ class RestrictedRegistry:
         return getattr(self._inner, name)
 
     async def _refuse(self, *_: Any) -> NoReturn:
-        raise Unsupported(self._reason)
+        raise self._error(self._reason)
 
 
 @define
@@ -70,3 +78,28 @@ class RestrictedDoor:
         if not mode.refused:
             return registry
         return RestrictedRegistry(registry, mode.refused, mode.reason)  # type: ignore[return-value]
+
+
+@implementer(IDoor)
+@frozen
+class DegradedDoor:
+    """Admits to a registry that takes no changes while its storage fails.
+
+    :param failing: tells whether it does.
+    """
+
+    inner: IDoor
+    failing: Callable[[], bool]
+
+    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
+        """See :class:`~txregistry.interfaces.IDoor`."""
+        registry = await self.inner.admit(origin, identity)
+        if not self.failing():
+            return registry
+        return RestrictedRegistry(  # type: ignore[return-value]
+            registry,
+            DELETES | PUSHES,
+            "the storage of this registry fails: nothing can be changed until it works again, what "
+            "is there can be pulled",
+            Unavailable,
+        )

@@ -76,6 +76,12 @@ class Scrub:
         """Begin, or go on where the last process was."""
         self._running = background(self._run(), "scrubbing")
 
+    @property
+    def position(self) -> float:
+        """How far the present pass is, from 0 to 1: digests are spread evenly."""
+        digest = _named(self._after) if self._after else None
+        return 0.0 if digest is None else int(digest.hex[:4], 16) / 0x10000
+
     async def stop(self) -> None:
         """Stop soon, and remember where."""
         self._stopped = True

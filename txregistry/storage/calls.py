@@ -14,12 +14,25 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..interfaces import IReader, IWorld, StorageError, StorageFull, StorageUnavailable
+from ..interfaces import (
+    IReader,
+    IWorld,
+    ObjectMissing,
+    OffsetMismatch,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+    UploadMissing,
+)
+from ..log import request_id
 
 T = TypeVar("T")
 
-Observe = Callable[[str, float], None]
-"""Is told the name of an operation and its duration in seconds."""
+Observe = Callable[[str, float, bool], None]
+"""Is told the name of an operation, its duration in seconds, and whether it has failed."""
+
+NO_FAILURES = (ObjectMissing, OffsetMismatch, UploadMissing, CancelledError)
+"""What a driver that works may answer."""
 
 _log = Logger()
 
@@ -56,20 +69,27 @@ class DriverCalls:
         clock = self.world.reactor
         started = clock.seconds()
         report = None
+        failed, request = True, request_id.get()
         try:
             running: Deferred[Any] = maybeDeferred(_result, method, arguments)
             if patience is not None and (not running.called or running.paused):
 
                 def too_slow(_: Any, seconds: float) -> Any:
-                    self._report(operation, f"took more than {seconds:g} s and was given up")
+                    text = f"took more than {seconds:g} s and was given up"
+                    self._report(operation, text, request)
                     raise self.unavailable(operation, f"took more than {seconds:g} s")
 
                 running.addTimeout(patience, clock, too_slow)
             elif patience is None and not running.called:
                 text = f"has not ended after {self.patience:g} s"
-                report = clock.callLater(self.patience, self._report, operation, text)
-            return await running
-        except (StorageError, CancelledError):
+                report = clock.callLater(self.patience, self._report, operation, text, request)
+            result = await running
+            failed = False
+            return result
+        except NO_FAILURES:
+            failed = False
+            raise
+        except StorageError:
             raise
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -86,14 +106,15 @@ class DriverCalls:
             if report is not None and report.active():
                 report.cancel()
             if self.observe is not None:
-                self.observe(operation, clock.seconds() - started)
+                self.observe(operation, clock.seconds() - started, failed)
 
-    def _report(self, operation: str, text: str) -> None:
+    def _report(self, operation: str, text: str, request: str) -> None:
         _log.error(
             "the storage driver {driver} hangs: {operation} {text}",
             driver=self.name,
             operation=operation,
             text=text,
+            request_id=request,
         )
 
     def unavailable(self, operation: str, text: str) -> StorageUnavailable:

@@ -60,7 +60,7 @@ def checked(
     """Wrap a driver; the result has exactly the driver's capabilities.
 
     :param name: the driver's name, for messages.
-    :param observe: is told the name and the duration in seconds of each operation.
+    :param observe: is told of each operation.
     :param patience: seconds that an operation may take; appending, publishing and settling take
         as long as they take.
     :param digest_of: what belongs under a key; with it everything that the driver says it has

@@ -120,6 +120,7 @@ class MetadataContract:
         assert (await metadata.repositories(ALL)).items == []
         assert (await metadata.referrers(ONE, digest("a"), [], ALL)).items == []
         assert await metadata.upload(ONE, "0" * 32) is None
+        assert await metadata.upload_count() == 0
         assert await metadata.stale_uploads(1e12, 10) == []
         assert await metadata.pending(10) == []
         assert await metadata.events(0, 10) == []
@@ -339,6 +340,7 @@ class MetadataContract:
         await metadata.start_upload(self.upload("a"), 2)
         await metadata.start_upload(self.upload("b"), 2)
         await conflict(metadata.start_upload(self.upload("c"), 2))
+        assert await metadata.upload_count() == 2
         await metadata.end_upload("a" * 32)
         await metadata.start_upload(self.upload("c"), 2)
 

@@ -1,0 +1,27 @@
+"""The health checks that the configuration asks for. May import everything."""
+
+from __future__ import annotations
+
+from .assembly import Registry
+from .config.settings import Settings
+from .health import STORAGE, Check, file_probe, http_probe, tcp_probe
+from .interfaces import IHealth
+
+
+def checks_of(settings: Settings, registry: Registry) -> list[Check]:
+    """The checks; their names are those that distribution gives."""
+    health, world = settings.health, registry.world
+    driver, found = registry.core.driver, []
+    wanted = health.storagedriver
+    if wanted.enabled and IHealth.providedBy(driver):
+        name, probe = f"storagedriver_{settings.storage.driver}", IHealth(driver).check
+        found.append(Check(name, probe, wanted.interval, wanted.threshold, flag=STORAGE))
+    for file in health.file:
+        found.append(Check(str(file.file), file_probe(file.file, world), file.interval))
+    for http in health.http:
+        asked = http_probe(http.uri, http.headers, http.statuscode, http.timeout, world.reactor)
+        found.append(Check(http.uri, asked, http.interval, http.threshold, http.timeout))
+    for tcp in health.tcp:
+        tried = tcp_probe(tcp.addr, tcp.timeout, world.reactor)
+        found.append(Check(tcp.addr, tried, tcp.interval, tcp.threshold, tcp.timeout))
+    return found

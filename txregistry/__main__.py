@@ -14,7 +14,7 @@ from twisted.python.usage import UsageError
 
 from . import __version__
 from .commands import BAD, GOOD, access, archives, check, passwd, reindex, tokens
-from .interfaces import IAuthenticatorMaker, IStorageMaker
+from .interfaces import IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
 
@@ -88,7 +88,8 @@ def show_config(chosen: argparse.Namespace) -> int:
 def list_plugins(chosen: argparse.Namespace) -> int:
     """List plugins with where they come from."""
     failures: dict[Failure, None] = {}
-    for kind, interface in (("storage", IStorageMaker), ("auth", IAuthenticatorMaker)):
+    kinds = {"storage": IStorageMaker, "auth": IAuthenticatorMaker, "reporter": IReporterMaker}
+    for kind, interface in kinds.items():
         found = discover(interface)
         failures.update(dict.fromkeys(found.failures))
         for _, plugin in sorted(found.plugins.items()):

@@ -41,6 +41,7 @@ from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
+from .reporting import Reporting, report_to
 from .shared import KeyLocks
 from .storage.checked import checked
 from .world import World
@@ -63,6 +64,7 @@ class Registry:
     adopter: Adopter
     indexer: Indexer
     scrub: Scrub
+    reporting: Reporting
     first: bool = True
     """Whether the work beside serving is that of this process."""
 
@@ -83,6 +85,7 @@ class Registry:
             await self.world.in_thread(self.core.tree.locks.open)
             repeated = await self.core.tree.redo()
             unread = await self.adopter.start()
+            await self.reporting.start(self.first)
         except StorageError as error:
             raise ValueError(str(error)) from error
         if repeated:
@@ -99,6 +102,7 @@ class Registry:
             self._purging.stop()
         await self.indexer.stop()
         await self.scrub.stop()
+        await self.reporting.stop()
         await self.core.tree.stop()
         self.core.tree.locks.close()
         await self.admission.stop()
@@ -200,6 +204,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
+        report_to(settings, world, metadata, driver),
     )
 
 

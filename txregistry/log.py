@@ -66,6 +66,8 @@ class Access:
     duration: float
     user_agent: str
     host: str
+    route: str = ""
+    actor: str = ""
 
 
 @frozen

@@ -99,16 +99,24 @@ def make_site(
         registry.admission.tokens,
     )
     requests = settings.log.accesslog
-    return RegistrySite(
+    watcher = registry.reporting.watcher
+    site = RegistrySite(
         app.resource(),
         reactor,
         limits,
         registry.world.in_thread,
-        AccessLog(reactor, not requests.disabled, requests.delay),
+        AccessLog(
+            reactor,
+            not requests.disabled,
+            requests.delay,
+            watcher.request if watcher.requests else None,
+        ),
         headers,
         Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
         http.fast.sendfile,
     )
+    site.pulls = registry.reporting.pulls
+    return site
 
 
 def make_admin(

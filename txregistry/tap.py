@@ -13,7 +13,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from .config.load import PATH_VARIABLE, ConfigurationMistakes, Loaded, load
-from .interfaces import IAuthenticatorMaker, IStorageMaker
+from .interfaces import IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .log import LineObserver, LogStyle, observer
 from .plugins import discover
 from .signals import install_signals
@@ -92,7 +92,13 @@ def load_or_complain(path: Path | None) -> Loaded:
     """
     found = discover(IStorageMaker)
     try:
-        return load(path, os.environ, found.makers, discover(IAuthenticatorMaker).makers)
+        return load(
+            path,
+            os.environ,
+            found.makers,
+            discover(IAuthenticatorMaker).makers,
+            discover(IReporterMaker).makers,
+        )
     except ConfigurationMistakes as error:
         lines = [str(mistake) for mistake in error.mistakes]
         lines += [f"(plugin {failure.origin}: {failure.text})" for failure in found.failures]

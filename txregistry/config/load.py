@@ -16,8 +16,9 @@ from typing import Any, get_type_hints
 from attrs import define, evolve, field, frozen, has
 
 from ..auth.settings import Auth
-from ..interfaces import IAuthenticatorMaker, IMaker, IStorageMaker
+from ..interfaces import IAuthenticatorMaker, IMaker, IReporterMaker, IStorageMaker
 from ..model.options import Secret, Workers
+from ..reporters.settings import Reporting
 from .nodes import Mistake, Node, Reading
 from .settings import Settings, Storage
 from .structuring import Structuring, _optional, options_of
@@ -65,6 +66,7 @@ def load(
     environ: Mapping[str, str],
     makers: Mapping[str, IStorageMaker],
     authenticators: Mapping[str, IAuthenticatorMaker] | None = None,
+    reporters: Mapping[str, IReporterMaker] | None = None,
 ) -> Loaded:
     """Load the configuration.
 
@@ -72,9 +74,12 @@ def load(
     :param environ: the environment.
     :param makers: the storage makers that are installed, by name.
     :param authenticators: the makers of authenticators that are installed, by name.
+    :param reporters: the makers of reporters that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
-    again = partial(load, path and path.absolute(), dict(environ), makers, authenticators)
+    again = partial(
+        load, path and path.absolute(), dict(environ), makers, authenticators, reporters
+    )
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
     reading = Reading()
@@ -94,7 +99,7 @@ def load(
     root = root or Node({}, source)
     if path is None and environ.get("STATE_DIRECTORY"):
         root = _service_root(root, environ["STATE_DIRECTORY"])
-    loading = _Loading(makers, authenticators or {}, Structuring(base), reading)
+    loading = _Loading(makers, authenticators or {}, reporters or {}, Structuring(base), reading)
     root = loading.overlay(root, environ)
     settings = loading.settings(root)
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
@@ -123,6 +128,7 @@ def _service_root(root: Node, directory: str) -> Node:
 class _Loading:
     makers: Mapping[str, IStorageMaker]
     authenticators: Mapping[str, IAuthenticatorMaker]
+    reporters: Mapping[str, IReporterMaker]
     structuring: Structuring
     reading: Reading
     _storage_options: dict[str, Any] = field(factory=lambda: options_of(Storage))
@@ -140,9 +146,15 @@ class _Loading:
             build.mistakes.append(Mistake(origin, "version", f"has to be {VERSION}"))
         storage = self._storage(content.pop("storage", None))
         auth = self._auth(content.pop("auth", None))
+        reporting = self._reporting(content.pop("reporting", None))
         level = content.get("log")
         settings: Settings | None = build.section(
-            Settings, evolve(root, value=content), "", storage=storage, auth=auth
+            Settings,
+            evolve(root, value=content),
+            "",
+            storage=storage,
+            auth=auth,
+            reporting=reporting,
         )
         if settings is not None and settings.log.formatter == "logstash":
             origin = level.origin if level is not None else root.origin
@@ -206,6 +218,18 @@ class _Loading:
             Auth, Node(common, origin), "auth", authenticators=tuple(chosen)
         )
         return section
+
+    def _reporting(self, node: Node | None) -> Reporting:
+        """The section ``reporting``: reporters."""
+        build = self.structuring
+        chosen: list[tuple[str, Any]] = []
+        for name, value in build.mapping(node, "reporting").items():
+            if name in self.reporters:
+                settings = self.reporters[name].settings
+                chosen.append((name, build.section(settings, value, f"reporting.{name}")))
+            else:
+                build.unknown(name, value, "reporting", dict.fromkeys(self.reporters))
+        return Reporting(tuple(chosen))
 
     def _check_access(self, settings: Settings | None) -> None:
         if settings is None or settings.auth.authenticators or not settings.access.rules:
@@ -331,12 +355,14 @@ class _Loading:
     def _below(self, settings: type) -> dict[str, type]:
         """Sections that plugins describe, and those they are in."""
         if settings is Settings:
-            return {"storage": Storage, "auth": Auth}
+            return {"storage": Storage, "auth": Auth, "reporting": Reporting}
         makers: Mapping[str, IMaker] = {}
         if settings is Storage:
             makers = self.makers
         elif settings is Auth:
             makers = self.authenticators
+        elif settings is Reporting:
+            makers = self.reporters
         return {name: maker.settings for name, maker in makers.items()}
 
     def _similar(self, name: str) -> str:

@@ -21,7 +21,7 @@ from ..auth.htpasswd_maker import HtpasswdMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
-from ..model.options import METADATA_KEY, Duration, Size, Workers
+from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from ..storage.s3_settings import S3Maker
@@ -189,6 +189,15 @@ def written(attribute: Any, kind: Any) -> str:
     return written_value(value, kind)
 
 
+MASK = "(hidden)"
+"""What is shown in the place of a secret."""
+
+
+def secret(kind: Any) -> bool:
+    """Whether values of a type are secrets, or hold some."""
+    return kind is Secret or any(map(secret, get_args(kind)))
+
+
 def written_value(value: Any, kind: Any = None) -> str:
     """A value as it is written in the file."""
     if isinstance(value, bool):
@@ -203,6 +212,8 @@ def written_value(value: Any, kind: Any = None) -> str:
         return "{}"
     if isinstance(value, Sequence) and not isinstance(value, str) and not value:
         return "[]"
+    if secret(kind):
+        return MASK
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return json.dumps(_plain(value))
     return str(value)
@@ -211,7 +222,12 @@ def written_value(value: Any, kind: Any = None) -> str:
 def _plain(value: Any) -> Any:
     """What JSON, and so YAML, can write."""
     if has(type(value)):
-        return {name: _plain(getattr(value, name)) for name in options_of(type(value))}
+        hints = get_type_hints(type(value))
+        values = {name: getattr(value, name) for name in options_of(type(value))}
+        return {
+            name: MASK if item and secret(hints[name]) else _plain(item)
+            for name, item in values.items()
+        }
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -16,6 +16,7 @@ from attrs import Attribute, frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
+from ..reporters.settings import Notifications, Reporting
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -404,6 +405,7 @@ class Settings:
 
     storage: Storage
     auth: Auth
+    reporting: Reporting
     workers: Workers = option(
         "Processes that serve: a number, or auto for one on each core. With more than one a "
         "small process supervises them and replaces those that die.",
@@ -416,3 +418,4 @@ class Settings:
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)
+    notifications: Notifications = option("Webhooks.", factory=Notifications)

@@ -10,12 +10,9 @@ from typing import Any, get_type_hints
 
 from attrs import has
 
-from ..model.options import Secret
 from .load import Loaded
 from .reference import written_value
 from .structuring import _optional, options_of
-
-MASK = "(hidden)"
 
 
 def shown(loaded: Loaded, origins: bool) -> str:
@@ -37,6 +34,11 @@ def shown(loaded: Loaded, origins: bool) -> str:
             lines.append(f"  {name}:")
             lines += _lines(options, f"auth.{name}", 2, marks)
         lines += _lines(settings.auth, "auth", 1, marks)
+    if settings.reporting.reporters:
+        lines.append("reporting:")
+        for name, options in settings.reporting.reporters:
+            lines.append(f"  {name}:")
+            lines += _lines(options, f"reporting.{name}", 2, marks)
     lines += _lines(settings, "", 0, marks)
     return "\n".join(lines) + "\n"
 
@@ -51,11 +53,6 @@ def _lines(section: Any, key: str, depth: int, origins: Any) -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _lines(value, dotted, depth + 1, origins)
             continue
-        if value is None:
-            text = "null"
-        elif kind is Secret:
-            text = MASK
-        else:
-            text = written_value(value, kind)
+        text = "null" if value is None else written_value(value, kind)
         mark = f"  # {origins.get(dotted, 'default')}" if origins is not None else ""
         yield f"{indent}{name}: {text}{mark}"

@@ -20,6 +20,7 @@ from attrs import define, evolve, field, frozen
 
 from ..interfaces import StorageError, Touched
 from ..log import Access
+from ..model.events import Pulled
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
 from .sending import last_fields, open_again
@@ -100,13 +101,15 @@ class Visitor:
     until: float
     user_agent: str
     host: str
+    actor: str
 
 
 @define(eq=False)
 class Kept:
     """An answer: its head without the last fields, and its body or the file of its body.
 
-    ``repository`` is what it depends on, None for an answer that always holds.
+    ``repository`` is what it depends on, None for an answer that always holds; ``pulled`` is what
+    a client gets with it.
     """
 
     head: bytes
@@ -117,6 +120,8 @@ class Kept:
     method: str
     uri: str
     cost: int
+    route: str
+    pulled: Pulled | None
 
 
 @define(eq=False)
@@ -165,6 +170,7 @@ class Replay:
             return self._give_file(connection, key, kept, visitor)
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
+        _note_pull(connection, kept, visitor, identifier)
         _note(connection, kept, visitor, identifier, began, 200, kept.length)
         return True
 
@@ -182,6 +188,7 @@ class Replay:
             _note(connection, kept, visitor, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
+        _note_pull(connection, kept, visitor, identifier)
         connection.give_file(head, descriptor, kept.length, given)
         return True
 
@@ -239,6 +246,8 @@ class Replay:
                 request.method.decode("ascii"),
                 request.uri.decode("latin-1"),
                 len(prefix) + len(body) + 2 * len(line) + OVERHEAD,
+                request.route,
+                answer.pulled,
             ),
         )
 
@@ -266,6 +275,7 @@ class Replay:
                 identity.until,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
+                identity.name,
             )
             self._visitors[recipe.block] = visitor
         return visitor
@@ -312,6 +322,21 @@ class Replay:
                 del self._places[kept.repository]
 
 
+def _note_pull(connection: Connection, kept: Kept, visitor: Visitor, identifier: str) -> None:
+    """Tell of a pull, where somebody wants to know."""
+    pulls = connection.site.pulls
+    if pulls is not None and kept.pulled is not None:
+        pulls.note(
+            kept.pulled,
+            identifier,
+            connection.client,
+            visitor.host,
+            kept.method,
+            visitor.user_agent,
+            visitor.actor,
+        )
+
+
 def _note(
     connection: Connection,
     kept: Kept,
@@ -340,5 +365,7 @@ def _note(
             now - began,
             visitor.user_agent,
             visitor.host,
+            kept.route,
+            visitor.actor,
         )
     )

@@ -17,8 +17,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from ..interfaces import IPulls
 from ..log import Access
 from ..model.addresses import block_of
+from ..model.events import Pulled
 from .access import AccessLog
 from .answers import Answer
 from .connection import Connection
@@ -41,6 +43,8 @@ class RegistrySite(Site):
     :param access: is told of every request.
     :param replay: answers that are kept, None to keep none.
     :param sends_files: whether files are sent by the kernel.
+
+    ``pulls`` takes note of pulls, where somebody wants to know of them.
     """
 
     noisy = False
@@ -64,6 +68,7 @@ class RegistrySite(Site):
         self.access = access
         self.replay = replay
         self.sends_files = sends_files
+        self.pulls: IPulls | None = None
         self.shares = Shares()
         self._name = secrets.token_hex(4)
         self._numbers = count(secrets.randbits(31))
@@ -132,6 +137,20 @@ class RegistrySite(Site):
         if answer.reuse is not None:
             self.replay.keep(request, head, answer)
 
+    def note_pull(self, request: RegistryRequest, pulled: Pulled) -> None:
+        """Take note of what a request gets."""
+        if self.pulls is not None:
+            origin = request.origin()
+            self.pulls.note(
+                pulled,
+                origin.request_id,
+                origin.address,
+                origin.host,
+                origin.method,
+                origin.user_agent,
+                origin.actor,
+            )
+
     def answer(self, request: RegistryRequest, answer: Answer | None) -> None:
         """Answer a request that no handler will see."""
         if answer is not None:
@@ -185,6 +204,8 @@ class RegistrySite(Site):
                 self.reactor.seconds() - request.started,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
+                request.route,
+                request.identity.name,
             )
         )
 

@@ -42,12 +42,25 @@ def record(
     connection: Connection, now: float, changes: Sequence[TreeChange], events: Sequence[Event]
 ) -> list[PendingChange]:
     """Write down events, and the tree changes that have to follow."""
+    insert_events(connection, [(now, event) for event in events])
+    pending: list[PendingChange] = []
+    for change in changes:
+        cursor = connection.execute(
+            "INSERT INTO pending (key, content) VALUES (?, ?)", (change.key, change.content)
+        )
+        assert cursor.lastrowid is not None
+        pending.append(PendingChange(cursor.lastrowid, change))
+    return pending
+
+
+def insert_events(connection: Connection, events: Sequence[tuple[float, Event]]) -> None:
+    """Add events, with their times, to the log."""
     connection.executemany(
         "INSERT INTO event (at, action, repository, digest, media_type, size, tag, source, origin)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                now,
+                at,
                 event.action.value,
                 event.repository,
                 event.digest,
@@ -57,17 +70,9 @@ def record(
                 event.source,
                 json.dumps(asdict(event.origin)),
             )
-            for event in events
+            for at, event in events
         ],
     )
-    pending: list[PendingChange] = []
-    for change in changes:
-        cursor = connection.execute(
-            "INSERT INTO pending (key, content) VALUES (?, ?)", (change.key, change.content)
-        )
-        assert cursor.lastrowid is not None
-        pending.append(PendingChange(cursor.lastrowid, change))
-    return pending
 
 
 def link_blob(

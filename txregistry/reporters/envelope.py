@@ -84,9 +84,9 @@ class Envelope:
         request = {
             "id": origin.request_id,
             "addr": origin.address,
-            "host": origin.host,
+            "host": as_utf8(origin.host),
             "method": origin.method,
-            "useragent": origin.user_agent,
+            "useragent": as_utf8(origin.user_agent),
         }
         return {
             "id": logged.id,
@@ -159,6 +159,11 @@ def kind_of(logged: LoggedEvent) -> str:
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that have a value."""
     return {name: value for name, value in fields.items() if value}
+
+
+def as_utf8(text: str) -> str:
+    """A header field's bytes, which were read as Latin-1, as Go writes them."""
+    return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def moment(at: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from wire import (
     OCI_INDEX,
     OCI_MANIFEST,
     Client,
+    Reply,
     digest_of,
 )
 
@@ -29,8 +30,13 @@ class Asking(Client):
     """A client whose requests all have the same fields."""
 
     def call(
-        self, method: str, path: str, body: Any = None, headers: Any = None, **query: Any
-    ) -> Any:
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **query: Any,
+    ) -> Reply:
         return super().call(method, path, body, {**FIELDS, **(headers or {})}, **query)
 
 
@@ -75,9 +81,8 @@ def everything(registry: Running) -> None:
         assert client.call(method, f"/v2/team/app/{path}", None, accept).status == 200
     part = client.call("GET", f"/v2/team/app/blobs/{blob}", None, {"Range": "bytes=0-1"})
     assert part.status == 206
-    mounted = client.call(
-        "POST", "/v2/other/blobs/uploads/", b"", mount=blob, **{"from": "team/app"}
-    )
+    query = {"mount": blob, "from": "team/app"}
+    mounted = client.call("POST", "/v2/other/blobs/uploads/", b"", **query)
     assert mounted.status == 201
     for path in (f"other/blobs/{blob}", f"team/app/manifests/{digest}"):
         assert client.call("DELETE", f"/v2/{path}").status == 202

@@ -22,16 +22,17 @@ MEDIA_TYPES = {
     "cloudevents": "application/cloudevents+json",
 }
 
-HTML = str.maketrans(
+ESCAPED = str.maketrans(
     {
         "<": "\\u003c",
         ">": "\\u003e",
         "&": "\\u0026",
         "\u2028": "\\u2028",
         "\u2029": "\\u2029",
+        "\ufffd": "\\ufffd",
     }
 )
-"""What encoders of Go write so that a browser does not stumble over it."""
+"""What Go's encoder escapes: what browsers stumble over, and bytes that are no UTF-8."""
 
 
 @frozen
@@ -174,5 +175,5 @@ def moment(at: float) -> str:
 
 def written(document: Any) -> bytes:
     """JSON as Go writes it."""
-    text = json.dumps(document, indent=3, ensure_ascii=False).translate(HTML)
+    text = json.dumps(document, indent=3, ensure_ascii=False).translate(ESCAPED)
     return text.encode("utf-8", "replace")

@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import BAD, GOOD, access, archives, check, passwd, reindex, tokens
+from .commands import BAD, GOOD, access, archives, check, events, passwd, reindex, tokens
 from .interfaces import IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     access.add_to(commands)
     archives.add_to(commands)
     check.add_to(commands)
+    events.add_to(commands)
     passwd.add_to(commands)
     reindex.add_to(commands)
     tokens.add_to(commands)

@@ -6,12 +6,13 @@ May import the model, the interfaces, treq, Twisted and other modules of this ro
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from attrs import define, field
+from attrs import define, field, frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
@@ -88,6 +89,38 @@ class Discarding(Protocol):
             transport.loseConnection()
 
 
+@frozen
+class Selection:
+    """What an endpoint wants to be told."""
+
+    actions: frozenset[str]
+    ignored: frozenset[str]
+    repositories: Sequence[re.Pattern[str]]
+    tags: Sequence[re.Pattern[str]]
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Selection:
+        """What the configuration says of it."""
+        ignore = endpoint.ignore
+        return cls(
+            frozenset(EventAction) - frozenset(ignore.actions),
+            frozenset((*endpoint.ignoredmediatypes, *ignore.mediatypes)),
+            [repository_glob(text) for text in endpoint.repositories],
+            [tag_glob(text) for text in endpoint.tags],
+        )
+
+    def wants(self, event: Event) -> bool:
+        """Whether an event is told."""
+        if event.action not in self.actions or event.media_type in self.ignored:
+            return False
+        name, tag = event.repository, event.tag
+        if self.repositories and not any(each.fullmatch(name) for each in self.repositories):
+            return False
+        if not self.tags:
+            return True
+        return tag is not None and any(each.fullmatch(tag) for each in self.tags)
+
+
 @implementer(IEventReporter, ILifecycle)
 @define(eq=False)
 class Webhook:
@@ -111,9 +144,7 @@ class Webhook:
     patience: Patience = field(init=False)
     _envelope: Envelope = field(init=False)
     _keys: list[bytes] = field(init=False)
-    _ignored: frozenset[str] = field(init=False)
-    _repositories: Sequence[Any] = field(init=False)
-    _tags: Sequence[Any] = field(init=False)
+    _selection: Selection = field(init=False)
     _pool: Any = field(init=False)
     _agent: IAgent = field(init=False)
     _url: str = field(init=False)
@@ -122,13 +153,11 @@ class Webhook:
     def __attrs_post_init__(self) -> None:
         endpoint, reactor = self.endpoint, self.world.reactor
         self.concurrency = endpoint.concurrency
-        self.pulls = EventAction.PULL not in endpoint.ignore.actions
+        self._selection = Selection.of(endpoint)
+        self.pulls = EventAction.PULL in self._selection.actions
         self.patience = Patience(endpoint.retries, endpoint.threshold, endpoint.backoff)
         self._envelope = Envelope(endpoint.format, self.place)
         self._keys = [key_of(secret) for secret in endpoint.secrets]
-        self._ignored = frozenset((*endpoint.ignoredmediatypes, *endpoint.ignore.mediatypes))
-        self._repositories = [repository_glob(text) for text in endpoint.repositories]
-        self._tags = [tag_glob(text) for text in endpoint.tags]
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = endpoint.concurrency
         self._pool.cachedConnectionTimeout = 30
@@ -150,17 +179,8 @@ class Webhook:
         await self._pool.closeCachedConnections()
 
     def wants(self, event: Event) -> bool:
-        """Whether the endpoint is told of an event."""
-        if event.action.value in self.endpoint.ignore.actions or event.media_type in self._ignored:
-            return False
-        if self._repositories and not any(
-            each.fullmatch(event.repository) for each in self._repositories
-        ):
-            return False
-        if not self._tags:
-            return True
-        tag = event.tag
-        return tag is not None and any(each.fullmatch(tag) for each in self._tags)
+        """See ``IEventReporter``."""
+        return self._selection.wants(event)
 
     async def report(self, event: LoggedEvent) -> None:
         """Post an event.

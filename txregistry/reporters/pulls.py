@@ -78,11 +78,11 @@ class Pulls:
 
     def _flush(self) -> None:
         self._call = None
+        if len(self._waiting) > MOST:
+            self._drop()
         if self._writing is None and self._waiting:
             self._writing = background(self._write(), "writing pulls down")
             self._writing.addBoth(self._wrote)
-        elif len(self._waiting) > MOST:
-            self._drop()
 
     def _wrote(self, _: Any) -> None:
         self._writing = None

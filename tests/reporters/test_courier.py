@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from txregistry.interfaces import IEventReporter, Patience, StorageUnavailable
+from txregistry.interfaces import EventRefused, IEventReporter, Patience, StorageUnavailable
 from txregistry.metadata.event_log import SqliteEventLog
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.events import Event, EventAction, LoggedEvent
@@ -42,6 +42,8 @@ class Reporter:
     references: bool = False
     pulls: bool = True
     refused: Any = lambda event: False
+    failing: Any = lambda event: False
+    dead: bool = False
     slow: bool = False
     told: list[str] = field(factory=list)
     taken: list[str] = field(factory=list)
@@ -56,8 +58,12 @@ class Reporter:
         if self.slow:
             self.waiting.append(Deferred())
             await self.waiting[-1]
+        if self.dead:
+            raise ValueError("nobody is there")
+        if self.failing(event.event):
+            raise ValueError("failed")
         if self.refused(event.event):
-            raise ValueError("no")
+            raise EventRefused("no")
         self.taken.append(name)
 
 
@@ -242,28 +248,79 @@ async def test_dead_letters_and_retry(bench: Bench) -> None:
 
 @asynchronous
 async def test_a_dead_reporter_is_asked_now_and_then(bench: Bench) -> None:
-    """Everything waits in the log, and is delivered when it is back."""
-    bad = True
-    bench.reporter.refused = lambda event: bad
-    names = [f"r{n}" for n in range(50)]
-    await bench.happen(*[event(name) for name in names])
-    bench.pass_time(1)
-    assert bench.courier.breaker.open
-    asked = len(bench.reporter.told)
-    assert asked < 15
+    """Everything waits in the log, and is delivered in order when it is back."""
+    bench.reporter.patience = Patience(schedule=(5.0, 7200.0), threshold=10, pause=1.0)
+    bench.reporter.dead = True
+    names = [f"r{n % 7}" for n in range(50)]
+    await bench.happen(*[event(name, str(n)) for n, name in enumerate(names)])
+    bench.pass_time(2)
+    assert 3 < len(bench.reporter.told) < 10, "soon at first"
     bench.pass_time(600)
-    assert len(bench.reporter.told) - asked < 40, "once a minute, and the schedules of the first"
-    behind, waiting, dead = await bench.state()
-    assert behind + waiting + dead >= 50
-    assert waiting + dead <= 10
+    assert 15 < len(bench.reporter.told) < 35, "once a minute later"
+    assert len(set(bench.reporter.told[-7:])) > 5, "with another lane each time"
+    assert await bench.state() == (50, 0, 0)
     (cursor,) = bench.log.cursors()
-    assert cursor.trouble == "no"
-    bad = False
+    assert cursor.trouble == "nobody is there"
+    bench.reporter.dead = False
     bench.pass_time(70)
     assert not bench.courier.breaker.open
-    assert len(bench.reporter.taken) + dead == 50
+    assert len(bench.reporter.taken) == 50
+    for name in set(names):
+        mine = [each.partition(":")[2] for each in bench.reporter.taken if f"{name}:" in each]
+        assert mine == sorted(mine, key=int)
+    assert await bench.state() == (0, 0, 0)
     (cursor,) = bench.log.cursors()
     assert cursor.trouble == ""
+
+
+@asynchronous
+async def test_a_short_absence_costs_little(bench: Bench) -> None:
+    bench.reporter.dead = True
+    await bench.happen(event("a", "1"), event("a", "2"))
+    bench.pass_time(0.5)
+    bench.reporter.dead = False
+    bench.pass_time(1)
+    assert bench.reporter.taken == ["a:1", "a:2"]
+
+
+@asynchronous
+async def test_who_refuses_everything_is_not_well(bench: Bench) -> None:
+    """As one whose password has changed: what waits in the log is no dead letter later."""
+    bad = True
+    bench.reporter.refused = lambda event: bad
+    await bench.happen(*[event(f"r{n}") for n in range(50)])
+    bench.pass_time(1)
+    assert bench.courier.breaker.lasting
+    _, waiting, dead = await bench.state()
+    assert waiting + dead == 9
+    assert len(bench.reporter.told) < 15
+    bad = False
+    bench.pass_time(70)
+    assert len(bench.reporter.taken) == 50
+
+
+@asynchronous
+async def test_an_event_that_breaks_the_reporter_does_not_hold_the_others(bench: Bench) -> None:
+    bench.reporter.failing = lambda event: event.tag == "bad"
+    await bench.happen(event("a", "bad"), *[event(f"r{n}") for n in range(20)], event("a", "2"))
+    bench.pass_time(3)
+    assert len(bench.reporter.taken) == 20
+    assert await bench.state() == (0, 2, 0), "it waits for its turn, with what comes behind it"
+    bench.pass_time(200)
+    assert bench.reporter.taken[-1] == "a:2"
+    assert await bench.state() == (0, 0, 1)
+
+
+@asynchronous
+async def test_even_where_nothing_else_is_to_be_told(bench: Bench) -> None:
+    """It is given up when the time of the schedule is over."""
+    bench.reporter.failing = lambda event: event.tag == "bad"
+    await bench.happen(event("a", "bad"), event("a", "2"))
+    bench.pass_time(50)
+    assert bench.reporter.taken == []
+    bench.pass_time(200)
+    assert bench.reporter.taken == ["a:2"]
+    assert await bench.state() == (0, 0, 1)
 
 
 @asynchronous
@@ -367,7 +424,7 @@ async def test_events_are_kept_for_who_is_behind(bench: Bench) -> None:
 async def test_who_is_too_far_behind_misses_the_oldest(
     bench: Bench, logged_failures: LoggedFailures
 ) -> None:
-    bench.reporter.refused = lambda event: True
+    bench.reporter.dead = True
     await bench.happen(*[event(f"r{n}", str(n)) for n in range(1500)])
     await relay(bench)._drop_old()
     (cursor,) = await bench.log.counted()

@@ -55,6 +55,7 @@ from .registry import (
     Upload,
 )
 from .reporters import (
+    EventRefused,
     FailureSeen,
     IEventReporter,
     IFailureReporter,
@@ -101,6 +102,7 @@ __all__ = [
     "Cursor",
     "Decision",
     "Delivery",
+    "EventRefused",
     "FailureSeen",
     "Finds",
     "IAccessPolicy",

@@ -23,13 +23,18 @@ SCHEDULE = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 8640
 """Seconds between the attempts to tell an event, as Standard Webhooks has them: 76 hours."""
 
 
+class EventRefused(Exception):
+    """A reporter works, but does not take this event: others may well be taken."""
+
+
 @frozen
 class Patience:
     """How a reporter of events is dealt with when it does not take them.
 
-    ``schedule`` has the seconds between the attempts to tell one event, which is given up then.
-    After ``threshold`` failures in a row all events wait in the log, and one is tried after
-    ``pause`` seconds, then after twice as many, up to ``longest``.
+    An event that is refused is tried again by ``schedule``, seconds between two attempts, and
+    given up at its end. When a reporter fails, or has refused ``threshold`` events in a row, all
+    events wait in the log and one at a time is tried: soon at first, and after ``threshold``
+    failures with a pause of ``pause`` seconds, which doubles up to ``longest``.
     """
 
     schedule: Sequence[float] = SCHEDULE
@@ -106,7 +111,9 @@ class IEventReporter(IReporter):
     def report(event: LoggedEvent) -> Awaitable[None]:
         """Take an event. It may be cancelled, and has to end by itself in good time.
 
-        :raises Exception: it was not taken; the text is shown to the operator.
+        :raises EventRefused: it was not taken, and others may be.
+        :raises Exception: it was not taken, and others would not be either. In both cases the text
+            is shown to the operator.
         """
 
 

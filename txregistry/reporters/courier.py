@@ -1,8 +1,9 @@
 """Brings the events of the log to one reporter: in order, each at least once.
 
-What a reporter does not take waits in the database, with the later events of its lane (of its
-repository), while other lanes go on; so the cursor moves on as well. A reporter that fails several
-times in a row is left alone: everything waits in the log, and one event is tried now and then.
+What a reporter refuses waits in the database, with the later events of its lane (of its
+repository), while other lanes go on; so the cursor moves on as well. A reporter that fails is left
+alone: everything waits in the log, and one event is tried now and then, each time that of another
+lane. An event that fails again and again while others are taken counts as refused.
 After a crash only those events come again that were taken and not written down yet.
 May import the model, the interfaces, Twisted and other modules of this room.
 """
@@ -14,12 +15,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
 from ..finishing import background
-from ..interfaces import Delivery, IEventLog, IEventReporter, StorageError
+from ..interfaces import Delivery, EventRefused, IEventLog, IEventReporter, StorageError
 from ..model.events import LoggedEvent
 from .bell import Bell
 from .breaker import Breaker, jitter
@@ -36,6 +37,14 @@ FAREWELL = 2.0
 References = Callable[[LoggedEvent], Awaitable[Sequence[Mapping[str, Any]]]]
 
 _log = Logger()
+
+
+@frozen
+class Failing:
+    """An event that a reporter failed with: since when, and how many had been taken then."""
+
+    since: float
+    taken: int
 
 
 @define(eq=False)
@@ -64,6 +73,8 @@ class Courier:
     _put: dict[int, Delivery] = field(factory=dict)
     _done: set[int] = field(factory=set)
     _ended_lanes: set[str] = field(factory=set)
+    _failures: dict[int, Failing] = field(factory=dict)
+    _count: int = 0
     _written: tuple[int, str] = (0, "")
     _wrote: float = 0.0
     _generation: int = 0
@@ -175,9 +186,11 @@ class Courier:
         return not self.breaker.open or (not self._running and not self.breaker.wait())
 
     def _has_room(self) -> bool:
-        """Whether more events may be read; while the breaker is open one is enough."""
+        """Whether more events may be read; while the breaker is open two lanes are enough."""
         held = sum(map(len, self._fresh.values()))
-        return not held or (held < WINDOW // 2 and not self.breaker.open)
+        if self.breaker.open:
+            return len(self._fresh) < 2 and held < 4 * WINDOW
+        return held < WINDOW // 2
 
     async def _read_on(self) -> None:
         events = await self.log.read(self._read, WINDOW)
@@ -241,7 +254,7 @@ class Courier:
         except CancelledError:
             pass
         except Exception as error:
-            self._failed(delivery, str(error) or repr(error))
+            self._failed(delivery, error)
         else:
             self._taken(delivery)
         finally:
@@ -251,10 +264,13 @@ class Courier:
     def _taken(self, delivery: Delivery) -> None:
         lane, position = delivery.lane, delivery.event.position
         if self.breaker.open:
-            _log.info("{name} takes events again", name=self.name)
+            if self.breaker.lasting:
+                _log.info("{name} takes events again", name=self.name)
             # What it refused meanwhile may have been refused for that reason.
             self._heads = {each: evolve(head, due=0.0) for each, head in self._heads.items()}
         self.breaker.answered()
+        self._count += 1
+        self._failures.pop(position, None)
         self.trouble = ""
         if delivery.due is not None:
             self._put.pop(position, None)
@@ -263,31 +279,52 @@ class Courier:
         else:
             self._drop_fresh(lane)
 
-    def _failed(self, delivery: Delivery, trouble: str) -> None:
-        lane, position = delivery.lane, delivery.event.position
-        was_open = self.breaker.open
-        self.breaker.failed()
+    def _failed(self, delivery: Delivery, error: Exception) -> None:
+        """Keep an event that was not taken: where it is, or among those that were refused."""
+        trouble = (str(error) or repr(error))[:500]
+        refused = self._refused(delivery, error)
+        lasting = self.breaker.lasting
+        self.breaker.failed(not refused)
         if not self.trouble:
             _log.warn("{name} did not take an event: {trouble}", name=self.name, trouble=trouble)
-        self.trouble = trouble[:500]
-        if self.breaker.open and not was_open:
+        self.trouble = trouble
+        if self.breaker.lasting and not lasting:
             _log.error(
                 "{name} has failed {count} times in a row; its events wait: {trouble}",
                 name=self.name,
                 count=self.breaker.threshold,
                 trouble=trouble,
             )
-        waited = delivery.due is not None
-        if self.breaker.open and (delivery.due is None or delivery.due > self.clock()):
-            # It is not the event's fault, and this was no attempt of its schedule.
-            return
+        if refused:
+            self._refuse(delivery)
+        elif delivery.due is None:
+            # Another lane is the next to be tried.
+            self._fresh[delivery.lane] = self._fresh.pop(delivery.lane)
+
+    def _refused(self, delivery: Delivery, error: Exception) -> bool:
+        """Whether it is about this event that it was not taken, and an attempt is used up."""
+        now = self.clock()
+        if isinstance(error, EventRefused):
+            if delivery.due is not None:
+                return delivery.due <= now
+            # Where everything is refused it is about the reporter.
+            return self.breaker.failures + 1 < self.breaker.threshold
+        failing = self._failures.setdefault(delivery.event.position, Failing(now, self._count))
+        patience = sum(self.reporter.patience.schedule)
+        return failing.taken < self._count or now - failing.since > patience
+
+    def _refuse(self, delivery: Delivery) -> None:
+        """Try an event again by its schedule, or give it up."""
+        lane, position = delivery.lane, delivery.event.position
         attempts, schedule = delivery.attempts + 1, self.reporter.patience.schedule
+        failing = self._failures.pop(position, None)
         due = None
-        if attempts <= len(schedule):
+        late = failing is not None and self.clock() - failing.since > sum(schedule)
+        if attempts <= len(schedule) and not late:
             due = self.clock() + jitter(schedule[attempts - 1])
         state = Delivery(delivery.event, lane, attempts, due, self.trouble)
         self._put[position] = state
-        if not waited:
+        if delivery.due is None:
             self._drop_fresh(lane)
         if due is not None:
             self._heads[lane] = state
@@ -298,9 +335,9 @@ class Courier:
             name=self.name,
             id=delivery.event.id,
             count=attempts,
-            trouble=trouble,
+            trouble=self.trouble,
         )
-        if waited:
+        if delivery.due is not None:
             self._ended_lanes.add(lane)
 
     def _drop_fresh(self, lane: str) -> None:

@@ -106,6 +106,8 @@ class CheckedEndpoint:
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         """See ``IStreamClientEndpoint``."""
+        # Each connection would be two lines in the log.
+        factory.noisy = False  # type: ignore[attr-defined]
         return Deferred.fromCoroutine(self._connect(factory))
 
     async def _connect(self, factory: IProtocolFactory) -> Any:

@@ -97,12 +97,13 @@ class Endpoint:
         "Time that it has to answer.", default=Duration(15.0), validator=validators.gt(0)
     )
     threshold: int = option(
-        "Failures in a row after which all its events wait.",
+        "Failures in a row after which it is asked with pauses, and looked at as one that does not "
+        "work.",
         default=10,
         validator=validators.ge(1),
     )
     backoff: Duration = option(
-        "Time until it is asked again then; it doubles with each failure, up to a minute.",
+        "The first of these pauses; they double up to a minute.",
         default=Duration(1.0),
         validator=validators.gt(0),
     )

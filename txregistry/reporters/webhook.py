@@ -22,7 +22,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
-from ..interfaces import IEventReporter, ILifecycle, IWorld, Patience
+from ..interfaces import EventRefused, IEventReporter, ILifecycle, IWorld, Patience
 from ..model.events import Event, EventAction, LoggedEvent
 from ..model.globs import repository_glob, tag_glob
 from .envelope import Envelope, Place
@@ -32,6 +32,10 @@ from .signing import key_of, signature
 
 ANSWER = 64 * 1024
 """Bytes of an answer that are read, so that its connection can be used again."""
+
+
+LATER = frozenset({408, 425, 429})
+"""Statuses that ask to come again, whatever was sent."""
 
 
 class NotTaken(Exception):
@@ -185,7 +189,8 @@ class Webhook:
     async def report(self, event: LoggedEvent) -> None:
         """Post an event.
 
-        :raises NotTaken: with what happened.
+        :raises EventRefused: the endpoint did not want it.
+        :raises NotTaken: the endpoint could not be asked, or says that it cannot take any.
         """
         body = self._envelope.body(event)
         headers = self._headers.copy()
@@ -197,7 +202,9 @@ class Webhook:
             headers.setRawHeaders("webhook-signature", [signed])
         status = await self._post(headers, body)
         if 300 <= status < 400:
-            raise NotTaken(f"it answered {status}, and redirects are not followed")
+            raise EventRefused(f"it answered {status}, and redirects are not followed")
+        if 400 <= status < 500 and status not in LATER:
+            raise EventRefused(f"it answered {status}")
         if not 200 <= status < 300:
             raise NotTaken(f"it answered {status}")
 

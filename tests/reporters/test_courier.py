@@ -321,6 +321,15 @@ async def test_even_where_nothing_else_is_to_be_told(bench: Bench) -> None:
     bench.pass_time(200)
     assert bench.reporter.taken == ["a:2"]
     assert await bench.state() == (0, 0, 1)
+    await bench.happen(event("a", "bad"))
+    bench.pass_time(200)
+    assert await bench.state() == (0, 0, 2)
+    assert bench.courier.breaker.open
+    assert len(bench.clock.getDelayedCalls()) == 1
+    assert bench.clock.getDelayedCalls()[0].getTime() - bench.clock.seconds() > 1, "nothing spins"
+    await bench.happen(event("a", "3"))
+    bench.pass_time(61)
+    assert bench.reporter.taken == ["a:2", "a:3"]
 
 
 @asynchronous

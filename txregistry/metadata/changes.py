@@ -9,8 +9,6 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from attrs import asdict
-
 from ..interfaces import (
     BlobRecord,
     Conflict,
@@ -21,7 +19,7 @@ from ..interfaces import (
     UploadRecord,
 )
 from ..model.digests import Digest
-from ..model.events import Event
+from ..model.events import Event, Origin
 from ..model.names import RepositoryName, Tag
 from .queries import absent, repository_id
 
@@ -68,10 +66,24 @@ def insert_events(connection: Connection, events: Sequence[tuple[float, Event]])
                 event.size,
                 event.tag,
                 event.source,
-                json.dumps(asdict(event.origin)),
+                _origin(event.origin),
             )
             for at, event in events
         ],
+    )
+
+
+def _origin(origin: Origin) -> str:
+    """Where an event comes from, as text; attrs' own way to a mapping takes many times as long."""
+    return json.dumps(
+        {
+            "request_id": origin.request_id,
+            "address": origin.address,
+            "host": origin.host,
+            "method": origin.method,
+            "user_agent": origin.user_agent,
+            "actor": origin.actor,
+        }
     )
 
 

@@ -126,7 +126,8 @@ class Courier:
         """The log reaches to a position."""
         if last > self._last:
             self._last = last
-            self._bell.ring()
+            if not self.breaker.open or not self._anything():
+                self._bell.ring()
 
     def changed(self, generation: int) -> None:
         """Somebody may have changed what waits."""
@@ -169,7 +170,8 @@ class Courier:
             waits.append(SPACING)
         if len(self._running) < self.reporter.concurrency:
             if self.breaker.open:
-                waits.append(self.breaker.wait() if not self._running else 60.0)
+                if self._anything() and not self._running:
+                    waits.append(self.breaker.wait())
             else:
                 now = self.clock()
                 waits += [
@@ -178,6 +180,10 @@ class Courier:
                     if lane not in self._running and lane not in self._ended_lanes
                 ]
         return max(0.0, min(waits)) + 0.001
+
+    def _anything(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._fresh or self._heads)
 
     def _ready(self) -> bool:
         """Whether something may be told; while the breaker is open only one thing at a time."""

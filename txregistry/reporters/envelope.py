@@ -7,8 +7,10 @@ May import the model and the standard library.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any
 
 from attrs import frozen
@@ -22,16 +24,7 @@ MEDIA_TYPES = {
     "cloudevents": "application/cloudevents+json",
 }
 
-ESCAPED = str.maketrans(
-    {
-        "<": "\\u003c",
-        ">": "\\u003e",
-        "&": "\\u0026",
-        "\u2028": "\\u2028",
-        "\u2029": "\\u2029",
-        "\ufffd": "\\ufffd",
-    }
-)
+ESCAPED = re.compile("[<>&\u2028\u2029\ufffd]")
 """What Go's encoder escapes: what browsers stumble over, and bytes that are no UTF-8."""
 
 
@@ -175,5 +168,21 @@ def moment(at: float) -> str:
 
 def written(document: Any) -> bytes:
     """JSON as Go writes it."""
-    text = json.dumps(document, indent=3, ensure_ascii=False).translate(ESCAPED)
+    text = ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", _json(document, "\n"))
     return text.encode("utf-8", "replace")
+
+
+def _json(value: Any, newline: str) -> str:
+    """JSON with an indent of three; the standard library's is several times slower at that."""
+    inner = newline + "   "
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, Mapping) and value:
+        lines = [
+            f"{encode_basestring(str(name))}: {_json(item, inner)}" for name, item in value.items()
+        ]
+        return "{" + inner + f",{inner}".join(lines) + newline + "}"
+    if isinstance(value, (list, tuple)) and value:
+        lines = [_json(item, inner) for item in value]
+        return "[" + inner + f",{inner}".join(lines) + newline + "]"
+    return json.dumps(value)

@@ -52,7 +52,10 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 @define
 class Access:
-    """A request as the access log tells it; ``time`` is seconds since the epoch."""
+    """A request as the access log tells it; ``time`` is seconds since the epoch.
+
+    ``route`` is the name of what was asked for, ``actor`` who asked, empty where it is not known.
+    """
 
     time: float
     request_id: str
@@ -131,7 +134,8 @@ def access_json(request: Access, more: str) -> str:
         f',"protocol":{_json(request.protocol)},"status":{request.status}'
         f',"length":{request.length},"received":{request.received}'
         f',"duration":{request.duration:.6f},"user_agent":{_json(request.user_agent)}'
-        f',"host":{_json(request.host)}{more}}}'
+        f',"host":{_json(request.host)},"route":"{request.route}"'
+        f',"actor":{_json(request.actor)}{more}}}'
     )
 
 

@@ -97,6 +97,13 @@ class Courier:
         self._read = cursor.position
         self._written = (cursor.position, cursor.trouble)
         self._generation = cursor.generation
+        next_one = await self.log.read(cursor.position, 1)
+        if next_one and next_one[0].position > cursor.position + 1:
+            _log.error(
+                "{name} was away for too long: {count} events are not in the log any more",
+                name=self.name,
+                count=next_one[0].position - cursor.position - 1,
+            )
         self._heads = {each.lane: each for each in await self.log.heads(self.name)}
         self._work = Deferred.fromCoroutine(self._run())
 

@@ -73,7 +73,8 @@ class Pulls:
             self._flush()
         if self._writing is not None:
             await ended(self._writing)
-            if self._waiting:
+            if self._call is not None:
+                self._call.cancel()
                 await self._write()
 
     def _flush(self) -> None:

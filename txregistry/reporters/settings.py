@@ -163,12 +163,12 @@ class Notifications:
     retention: Duration = option(
         "How long events are kept after everybody has them, to be replayed.",
         default=Duration(168 * 3600.0),
-        validator=validators.ge(60),
+        validator=validators.ge(3600),
     )
     backlog: int = option(
         "Events that are kept at most. Who is further behind misses the oldest, which is logged.",
         default=1_000_000,
-        validator=validators.ge(1000),
+        validator=validators.ge(10_000),
     )
     endpoints: Sequence[Endpoint] = option(
         "The receivers.",

@@ -28,7 +28,8 @@ GOOD = "{name: one, url: 'https://receiver.example/hook'}"
 def test_what_distribution_knows(tmp_path: Path) -> None:
     text = (
         "{name: one, disabled: true, url: 'http://u:p@h/x?y',"
-        " headers: {Authorization: [Bearer x]}, timeout: 500ms, threshold: 5, backoff: 1s, ignoredmediatypes: [a/b],"
+        " headers: {Authorization: [Bearer x]}, timeout: 500ms, threshold: 5,"
+        " backoff: 1s, ignoredmediatypes: [a/b],"
         " ignore: {mediatypes: [c/d], actions: [pull]}}"
     )
     (found,) = loaded(tmp_path, text).settings.notifications.endpoints

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -13,6 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
+
+HERE = (x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+"""This machine."""
 
 
 @frozen
@@ -67,31 +71,40 @@ class Authority:
         self.path = directory / "authority.crt"
         self.path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, client: bool = False) -> Pair:
-        """A certificate for a server on this machine, or for a client."""
+    def issue(
+        self,
+        name: str,
+        client: bool = False,
+        subject: Sequence[tuple[x509.ObjectIdentifier, str]] = (),
+        alternative: Sequence[x509.GeneralName] = HERE,
+        ends: datetime.timedelta = 20 * DAY,
+    ) -> Pair:
+        """A certificate for a server on this machine, or for a client.
+
+        :param name: of its files, and its common name unless it has another subject.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
-        addresses: list[x509.GeneralName] = [
-            x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        ]
-        certificate = (
+        attributes = subject or [(NameOID.COMMON_NAME, name)]
+        builder = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .subject_name(x509.Name([x509.NameAttribute(*each) for each in attributes]))
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - DAY)
-            .not_valid_after(now + 20 * DAY)
-            .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+            .not_valid_after(now + ends)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if alternative:
+            names = x509.SubjectAlternativeName(alternative)
+            builder = builder.add_extension(names, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         pair = Pair(self._directory / f"{name}.crt", self._directory / f"{name}.key", self.path)
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(
@@ -102,3 +115,26 @@ class Authority:
             )
         )
         return pair
+
+    def revoke(self, path: Path, *pairs: Pair, days: int = 1) -> Path:
+        """Write the list of what is revoked."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - 10 * DAY)
+            .next_update(now + days * DAY)
+        )
+        for pair in pairs:
+            certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(certificate.serial_number)
+                .revocation_date(now)
+                .build()
+            )
+        found = builder.sign(self._key, hashes.SHA256())
+        new = path.with_name(f"{path.name}.new")
+        new.write_bytes(found.public_bytes(serialization.Encoding.PEM))
+        new.replace(path)
+        return path

@@ -48,6 +48,7 @@ class Running:
 
     :param directory: where its files are: configuration, log, storage.
     :param tls: a pair of certificate and key, and the authority that clients trust.
+    :param client: the pair that clients show, where they have to.
     """
 
     directory: Path
@@ -57,6 +58,8 @@ class Running:
     port: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     driver: str = "filesystem"
+    client: Any = None
+    _context: Any = field(init=False, default=None)
 
     @property
     def host(self) -> str:
@@ -179,8 +182,11 @@ class Running:
         """A connection to the API."""
         if not self.tls:
             return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        context = ssl.create_default_context(cafile=str(self.tls.authority))
-        return HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=context)
+        if self._context is None:
+            self._context = ssl.create_default_context(cafile=str(self.tls.authority))
+            if self.client is not None:
+                self._context.load_cert_chain(self.client.certificate, self.client.key)
+        return HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self._context)
 
     def request(
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None

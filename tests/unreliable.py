@@ -45,9 +45,9 @@ class Unreliable:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)
-        return self._perhaps(method) if name in FAILING else method
+        return self.perhaps(method) if name in FAILING else method
 
-    def _perhaps(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def perhaps(self, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*arguments: Any) -> Any:
             if self.left:
                 self.left -= 1

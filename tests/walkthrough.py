@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import textwrap
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 BLOCK = re.compile(r"^\.\. code-block:: sh\n\n((?:    .*\n|\n)+)", re.MULTILINE)
@@ -73,3 +76,17 @@ def run_script(
         text=True,
         timeout=300,
     )
+
+
+def log(here: Path) -> str:
+    """What a server that a page has started has logged."""
+    path = here / "log"
+    return path.read_text() if path.exists() else ""
+
+
+def stop(pid_file: Path) -> None:
+    """Stop the server whose number a page has written down, if it still runs."""
+    if pid_file.exists():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid_file.read_text()), signal.SIGTERM)
+            time.sleep(0.1)

@@ -13,8 +13,21 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 
 from . import __version__
-from .commands import BAD, GOOD, access, archives, check, events, passwd, reindex, tokens
-from .interfaces import IAuthenticatorMaker, IReporterMaker, IStorageMaker
+from .commands import (
+    BAD,
+    GOOD,
+    access,
+    archives,
+    check,
+    deletions,
+    events,
+    gc,
+    passwd,
+    reindex,
+    retention,
+    tokens,
+)
+from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
 
@@ -42,9 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     access.add_to(commands)
     archives.add_to(commands)
     check.add_to(commands)
+    deletions.add_to(commands)
     events.add_to(commands)
+    gc.add_to(commands)
     passwd.add_to(commands)
     reindex.add_to(commands)
+    retention.add_to(commands)
     tokens.add_to(commands)
     listing = commands.add_parser("plugins", help="list what was found, and what could not be")
     listing.set_defaults(run=list_plugins)
@@ -89,8 +105,13 @@ def show_config(chosen: argparse.Namespace) -> int:
 def list_plugins(chosen: argparse.Namespace) -> int:
     """List plugins with where they come from."""
     failures: dict[Failure, None] = {}
-    kinds = {"storage": IStorageMaker, "auth": IAuthenticatorMaker, "reporter": IReporterMaker}
-    for kind, interface in kinds.items():
+    kinds = (
+        ("storage", IStorageMaker),
+        ("auth", IAuthenticatorMaker),
+        ("access", IAccessPolicyMaker),
+        ("reporter", IReporterMaker),
+    )
+    for kind, interface in kinds:
         found = discover(interface)
         failures.update(dict.fromkeys(found.failures))
         for _, plugin in sorted(found.plugins.items()):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.logger import Logger
 
-from .auth.access_settings import Access, policy
+from .auth.access_settings import Access, fixed_tags, policy
+from .auth.checked import CheckedAuthenticator, CheckedPolicy
 from .auth.current import CurrentPolicy
 from .auth.damping import Damping
 from .auth.gate import Gate
@@ -21,6 +22,8 @@ from .config.settings import Settings
 from .http.routes import TOKEN
 from .interfaces import (
     Challenge,
+    IAccessPolicy,
+    IAccessPolicyMaker,
     IAuthenticator,
     IAuthenticatorMaker,
     IDoor,
@@ -28,6 +31,7 @@ from .interfaces import (
     ILifecycle,
     ITokenService,
 )
+from .model.access import Certificate
 from .plugins import discover
 from .registry.guarded import GuardedDoor
 from .world import World
@@ -51,6 +55,7 @@ class Admission:
     tokens: ITokenService | None = None
     policy: CurrentPolicy | None = None
     living: Sequence[ILifecycle] = ()
+    world: World | None = None
 
     async def start(self) -> None:
         """Start what wants it.
@@ -65,11 +70,24 @@ class Admission:
         for each in self.living:
             await each.stop()
 
-    def change_rules(self, settings: Access) -> None:
-        """Decide by other rules from now on."""
-        if self.policy is None:
+    @property
+    def changeable(self) -> bool:
+        """Whether decisions may change without other settings, since somebody else makes them."""
+        return self.policy is not None and isinstance(self.policy.inner, CheckedPolicy)
+
+    async def change_rules(self, settings: Access) -> None:
+        """Decide by other rules from now on.
+
+        :raises ValueError: they cannot be used; the old ones stay in force.
+        """
+        if self.policy is None or self.world is None:
             return
-        before, self.policy.inner = self.policy.inner, policy(settings)
+        fresh = make_policy(settings, self.world)
+        if isinstance(fresh, CheckedPolicy):
+            await fresh.start()
+        before, self.policy.inner = self.policy.inner, fresh
+        if isinstance(before, CheckedPolicy):
+            await before.stop()
         if self.policy.grants_anonymous() and not before.grants_anonymous() and not self.tokens:
             _log.warn(
                 "rules grant something to anonymous now; clients are told so by a restart only"
@@ -85,10 +103,17 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     if not auth.authenticators:
         return Admission(door)
     makers = discover(IAuthenticatorMaker).makers
-    asked: dict[str, IAuthenticator] = {
-        name: makers[name].make(options, world) for name, options in auth.authenticators
+    asked = {
+        name: _authenticator(makers[name], options, world) for name, options in auth.authenticators
     }
-    rules = CurrentPolicy(policy(settings.access))
+    if not settings.http.tls.verifies_clients:
+        for name, each in asked.items():
+            if Certificate in each.takes:
+                raise ValueError(
+                    f"auth.{name} needs http.tls.clientcas, and an http.tls.clientauth that "
+                    "verifies: verify-client-cert-if-given, or require-and-verify-client-cert"
+                )
+    rules = CurrentPolicy(make_policy(settings.access, world))
     tokens: ITokenService | None = None
     shown = _challenge(auth, makers)
     if auth.tokenservice.enabled or (rules.grants_anonymous() and shown.scheme == "Basic"):
@@ -99,9 +124,36 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     damping = Damping(
         world.reactor.seconds, failures.peraccount, failures.peraddress, failures.window
     )
-    living = [each for each in asked.values() if ILifecycle.providedBy(each)]
+    living = [rules, *(each for each in asked.values() if ILifecycle.providedBy(each))]
     gate = Gate(asked, damping, shown, time.time)
-    return Admission(GuardedDoor(door, rules), gate, tokens, rules, living)
+    return Admission(GuardedDoor(door, rules), gate, tokens, rules, living, world)
+
+
+def make_policy(settings: Access, world: World) -> IAccessPolicy:
+    """The policy that the section ``access`` describes or names.
+
+    :raises ValueError: it refuses its settings.
+    """
+    if settings.policy is None:
+        return policy(settings)
+    name, options = settings.policy
+    maker = discover(IAccessPolicyMaker).makers[name]
+    try:
+        made = maker.make(options, world)
+    except ValueError as error:
+        raise ValueError(f"access.{name}: {error}") from error
+    except Exception as error:
+        _log.failure("the access policy {name} cannot be made", name=name)
+        raise ValueError(f"access.{name} cannot be made: {error!r}") from error
+    return CheckedPolicy(name, made, world.reactor.seconds, fixed_tags(settings))
+
+
+def _authenticator(maker: IAuthenticatorMaker, options: Any, world: World) -> IAuthenticator:
+    """An authenticator; those of others are not trusted to keep to the interface."""
+    made: IAuthenticator = maker.make(options, world)
+    if type(maker).__module__.startswith(f"{__package__}."):
+        return made
+    return CheckedAuthenticator(maker.name, made, world.reactor)
 
 
 def _token_service(

@@ -16,7 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .admission import Admission, admit_to
-from .config.settings import Settings, Storage
+from .auth.access_settings import policy
+from .config.settings import ReadOnly, Settings, Storage
 from .finishing import background
 from .interfaces import (
     AdoptionProgress,
@@ -35,7 +36,8 @@ from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.reading import TreeReader
-from .registry.restricted import DELETES, WRITES, RestrictedDoor
+from .registry.restricted import DELETES, PUSHES, Mode, RestrictedDoor
+from .registry.rounds import Rounds
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
@@ -44,6 +46,7 @@ from .registry.uploads import Uploads
 from .reporting import Reporting, report_to
 from .shared import KeyLocks
 from .storage.checked import checked
+from .upkeep import rounds_of
 from .world import World
 
 _log = Logger()
@@ -64,6 +67,8 @@ class Registry:
     adopter: Adopter
     indexer: Indexer
     scrub: Scrub
+    rounds: Rounds
+    mode: Mode
     reporting: Reporting
     first: bool = True
     """Whether the work beside serving is that of this process."""
@@ -95,11 +100,25 @@ class Registry:
             self.indexer.start()
         self._start_purging()
         self._start_scrubbing()
+        if self.first:
+            await self.world.in_thread(self.rounds.collector.alone.open)
+            self.rounds.start()
+
+    async def complete(self) -> None:
+        """See that the database knows everything, for commands that need that.
+
+        :raises ValueError: it does not.
+        """
+        await self.adopter.start()
+        if not self.adopter.over():
+            raise ValueError("the tree is not read to the end: start the server, or run reindex")
 
     async def stop(self) -> None:
         """Write down what is left and close everything."""
         if self._purging is not None and self._purging.running:
             self._purging.stop()
+        await self.rounds.stop()
+        self.rounds.collector.alone.close()
         await self.indexer.stop()
         await self.scrub.stop()
         await self.reporting.stop()
@@ -112,6 +131,14 @@ class Registry:
             await lifecycle.stop()
         self.world.stop()
 
+    def change_mode(self, settings: ReadOnly) -> None:
+        """Be read-only, or not, from now on."""
+        refused = PUSHES if settings.deletes else PUSHES | DELETES
+        self.mode.refused = refused if settings.enabled else frozenset()
+        self.mode.reason = "this registry is read-only for now (storage.maintenance.readonly)"
+        self.core.manifests.quarantine.allowed = not settings.enabled
+        self.rounds.paused = settings.frozen
+
     def _start_purging(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
         if purging.enabled and self.first:
@@ -123,7 +150,6 @@ class Registry:
         # Object stores look after their bytes themselves, and charge for reading them.
         local = ILocalFile.providedBy(self.core.driver)
         maintenance = self.settings.storage.maintenance
-        self.core.manifests.quarantine.allowed = not maintenance.readonly.enabled
         if maintenance.scrub.enabled and not maintenance.readonly.enabled and self.first and local:
             self.scrub.start()
 
@@ -183,29 +209,32 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     adopter = Adopter(TreeReader(driver, world), adoption, reactor)
     door: IDoor = SeeingDoor(StoredDoor(core), metadata, adopter)
     if not storage.delete.enabled:
-        door = RestrictedDoor(
-            door, DELETES, "deleting is switched off here (storage.delete.enabled)"
-        )
-    if storage.maintenance.readonly.enabled:
-        door = RestrictedDoor(
-            door, WRITES, "this registry is read-only for now (storage.maintenance.readonly)"
-        )
+        why = "deleting is switched off here (storage.delete.enabled)"
+        door = RestrictedDoor(door, Mode(DELETES, why))
+    mode = Mode()
+    door = RestrictedDoor(door, mode)
     maintenance = storage.maintenance.scrub
     position = None if database is None else state / "scrub"
     scrub = Scrub(
         driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
     )
-    return Registry(
+    admission = admit_to(door, settings, world)
+    immutable = admission.policy or policy(settings.access)
+    registry = Registry(
         settings,
         world,
         core,
         door,
-        admit_to(door, settings, world),
+        admission,
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
+        rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database),
+        mode,
         report_to(settings, world, metadata, driver),
     )
+    registry.change_mode(storage.maintenance.readonly)
+    return registry
 
 
 def _tell_progress(progress: AdoptionProgress) -> None:

@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .assembly import Registry, assemble
+from .auth.gate import GOOD_FOR
 from .config.load import ConfigurationMistakes, Loaded
 from .config.settings import Settings
 from .finishing import background
@@ -62,7 +63,11 @@ class Share:
 
 
 def make_site(
-    settings: Settings, registry: Registry, reactor: Any, workers: int = 1
+    settings: Settings,
+    registry: Registry,
+    reactor: Any,
+    workers: int = 1,
+    tls: CurrentContext | None = None,
 ) -> RegistrySite:
     """The HTTP side in front of a registry.
 
@@ -114,6 +119,7 @@ def make_site(
         headers,
         Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
         http.fast.sendfile,
+        None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
     site.pulls = registry.reporting.pulls
     return site
@@ -148,6 +154,7 @@ class RegistryService(Service):
     name: str = "txregistry"
     _listeners: list[Listener] = field(factory=list)
     _watching: LoopingCall | None = None
+    _doubting: LoopingCall | None = None
     _starting: Deferred[None] | None = None
     failed: bool = False
     _watchdog: Watchdog | None = None
@@ -187,6 +194,9 @@ class RegistryService(Service):
             self._watching = LoopingCall(self._watch_certificates)
             self._watching.clock = self.reactor
             self._watching.start(CERTIFICATE_INTERVAL, now=False)
+        self._doubting = LoopingCall(self._doubt_answers)
+        self._doubting.clock = self.reactor
+        self._doubting.start(GOOD_FOR, now=False)
         self.notifier.ready()
 
     def _failed(self, failure: Any) -> None:
@@ -200,7 +210,7 @@ class RegistryService(Service):
         end_with_failure(self.reactor, reason)
 
     def reload(self) -> None:
-        """SIGHUP: read the certificates and the rules again."""
+        """SIGHUP: read again what may change while the registry serves."""
         self.notifier.reloading()
         if self.tls is not None:
             self.tls.reload()
@@ -208,16 +218,29 @@ class RegistryService(Service):
         reading.addBoth(lambda _: self.notifier.ready())
 
     async def _read_rules(self) -> None:
-        """Take over the section ``access`` as it is in the configuration now."""
+        """Take over rules and mode as they are in the configuration now."""
         try:
             settings = (await self.registry.world.in_thread(self.with_new_rules)).settings
         except ConfigurationMistakes as error:
             for mistake in error.mistakes:
                 _log.error("the rules stay as they were: {mistake}", mistake=str(mistake))
             return
-        self.registry.admission.change_rules(settings.access)
+        self.registry.change_mode(settings.storage.maintenance.readonly)
+        try:
+            await self.registry.admission.change_rules(settings.access)
+        except ValueError as error:
+            _log.error("the rules stay as they were: {reason}", reason=str(error))
+            return
+        self._forget_answers()
+
+    def _forget_answers(self) -> None:
         if self.site.replay is not None:
             self.site.replay.forget()
+
+    def _doubt_answers(self) -> None:
+        """What somebody else's policy has allowed may be forbidden by now."""
+        if self.registry.admission.changeable:
+            self._forget_answers()
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, let running transfers end, close everything."""
@@ -230,6 +253,8 @@ class RegistryService(Service):
             await self._starting
         if self._watching is not None:
             self._watching.stop()
+        if self._doubting is not None:
+            self._doubting.stop()
         api = self._listeners[1:] if self.admin is not None else self._listeners
         for listener in api:
             await listener.stop()
@@ -287,7 +312,7 @@ def make_service(
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
     registry = assemble(settings, reactor)
     registry.first = share.number == 0
-    site = make_site(settings, registry, reactor, share.of)
+    site = make_site(settings, registry, reactor, share.of, tls)
     admin = None
     if settings.http.debug.addr and share.number == 0:
         admin = make_admin(settings, registry, site, reactor)

@@ -13,7 +13,8 @@ from socket import socket
 from typing import Any
 
 from attrs import define, field
-from OpenSSL import SSL
+from cryptography import x509
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -100,14 +101,18 @@ def _ask_clients(context: SSL.Context, settings: Tls) -> None:
     for path in settings.clientcas:
         try:
             context.load_verify_locations(os.fspath(path))
-        except (SSL.Error, OSError) as error:
+            if settings.verifies_clients:
+                for authority in x509.load_pem_x509_certificates(path.read_bytes()):
+                    # Clients that have several certificates choose by these names.
+                    context.add_client_ca(authority)
+        except (SSL.Error, OSError, ValueError) as error:
             raise ValueError(
                 f"the authorities in {path} cannot be used: {_reason(error)}"
             ) from None
     flags = SSL.VERIFY_PEER
     if mode in ("require-and-verify-client-cert", "require-any-client-cert"):
         flags |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-    verified = mode in ("require-and-verify-client-cert", "verify-client-cert-if-given")
+    verified = settings.verifies_clients
 
     def decide(connection: SSL.Connection, certificate: Any, *result: int) -> bool:
         return bool(result[-1]) or not verified
@@ -151,6 +156,33 @@ class CurrentContext:
         connection = SSL.Connection(self._context, channel)
         connection.set_accept_state()
         return connection
+
+    def client_certificate(self, transport: Any) -> bytes:
+        """The certificate of the client of a connection in DER.
+
+        It is empty where there is none, or none that the authorities of the day vouch for: those
+        that were in force when the connection began may be others. A session that is resumed has
+        the certificate of the one that it goes on with, and is of the same context.
+        """
+        connection = transport.getHandle()
+        if not self.settings.verifies_clients or not isinstance(connection, SSL.Connection):
+            return b""
+        certificate = connection.get_peer_certificate()
+        if certificate is None or not self._vouched(connection, certificate):
+            return b""
+        return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+
+    def _vouched(self, connection: SSL.Connection, certificate: crypto.X509) -> bool:
+        if connection.get_context() is self._context:
+            return True
+        store = self._context.get_cert_store()
+        assert store is not None
+        chain = connection.get_peer_cert_chain()
+        try:
+            crypto.X509StoreContext(store, certificate, chain).verify_certificate()
+        except crypto.X509StoreContextError:
+            return False
+        return True
 
     def changed(self) -> bool:
         """Whether any of the files is another one than last time."""

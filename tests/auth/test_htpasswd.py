@@ -15,6 +15,7 @@ from txregistry.auth import htpasswd as module
 from txregistry.auth.hashes import dummy, kind_of, matches
 from txregistry.auth.htpasswd import Htpasswd
 from txregistry.auth.password_file import remove_account, set_password
+from txregistry.auth.remembered import WAITING
 from txregistry.auth.watched import Watched
 from txregistry.finishing import deferred
 from txregistry.interfaces import StorageUnavailable
@@ -226,7 +227,7 @@ def test_the_same_login_is_hashed_once_and_queues_are_bounded(path: Path) -> Non
     others = [deferred(accounts.identify(Password("bob", str(n)))) for n in range(60)]
     assert len(world.waiting) == 1
     refused = [each for each in others if each.called]
-    assert len(refused) == 60 - (module.WAITING - 1)
+    assert len(refused) == 60 - (WAITING - 1)
     for each in refused:
         each.addErrback(lambda failure: failure.trap(TooManyRequests))
     while world.waiting:
@@ -261,17 +262,17 @@ def test_who_leaves_takes_nobody_along(path: Path) -> None:
 def test_who_leaves_makes_no_room_before_its_hash_is_done(path: Path) -> None:
     accounts, world = slow(path)
     ends: list[Any] = []
-    for number in range(module.WAITING + 10):
+    for number in range(WAITING + 10):
         attempt = deferred(accounts.identify(Password("alice", str(number))))
         attempt.addErrback(lambda why: ends.append(why.trap(CancelledError, TooManyRequests)))
         attempt.cancel()
     assert len(world.waiting) == module.AT_ONCE
-    assert ends == [CancelledError] * module.WAITING + [TooManyRequests] * 10
+    assert ends == [CancelledError] * WAITING + [TooManyRequests] * 10
     done = 0
     while world.waiting:
         world.waiting.pop()()
         done += 1
-    assert done == module.WAITING
+    assert done == WAITING
 
 
 def test_a_hash_that_fails_is_no_wrong_password(

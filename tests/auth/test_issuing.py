@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import define, evolve
+from attrs import define, evolve, field
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from txregistry.auth.access_settings import Access, RuleSettings, policy
 from txregistry.auth.issuing import TokenService
 from txregistry.auth.signing_keys import NAME, SigningKeys, load_keys, rotate, watched_keys
-from txregistry.interfaces import IAuthenticator
-from txregistry.model.access import ANONYMOUS, Identity, Scope, Token
+from txregistry.interfaces import IAuthenticator, IRemoteAccounts, StorageUnavailable
+from txregistry.model.access import ANONYMOUS, Credentials, Identity, Scope, Token
+from txregistry.model.errors import Unauthorized
 from txregistry.world import StillWorld
 
 POLICY = policy(
@@ -140,23 +143,61 @@ def test_tokens_end(tokens: TokenService, clock: Seconds) -> None:
     assert found.until == clock.now + 1
     clock.now += 1
     assert identify(tokens, issued.token) is None
-    assert tokens.refresh(issued.refresh) is not None
+    assert done(tokens.refresh(issued.refresh)) is not None
     clock.now += 3600
-    assert tokens.refresh(issued.refresh) is None
+    assert done(tokens.refresh(issued.refresh)) is None
 
 
 def test_tokens_end_with_the_account(tokens: TokenService, accounts: Accounts) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
     accounts.stamps["alice"] = "another password"
     assert identify(tokens, issued.token) is None
-    assert tokens.refresh(issued.refresh) is None
+    assert done(tokens.refresh(issued.refresh)) is None
     accounts.stamps.clear()
     assert identify(tokens, issued.token) is None
 
 
+@implementer(IAuthenticator, IRemoteAccounts)
+@define
+class Remote:
+    """Accounts that are known after a look at them, if that is possible."""
+
+    there: dict[str, str]
+    down: bool = False
+    takes: Sequence[type] = ()
+    known: dict[str, str] = field(factory=dict)
+
+    async def identify(self, credentials: Credentials) -> Identity | None:
+        return None
+
+    async def look_up(self, name: str) -> None:
+        if self.down:
+            raise StorageUnavailable("down")
+        self.known = dict(self.there)
+
+    def stamp(self, name: str) -> str | None:
+        return self.known.get(name)
+
+
+def test_accounts_of_another_service_are_looked_up(tokens: TokenService) -> None:
+    remote = Remote({"alice": "s1"})
+    tokens.authenticators = {"htpasswd": remote}
+    issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
+    assert identify(tokens, issued.token) is not None
+    assert done(tokens.refresh(issued.refresh)) is not None
+    remote.down = True
+    for waiting in (tokens.identify(Token(issued.token)), tokens.refresh(issued.refresh)):
+        with pytest.raises(StorageUnavailable):
+            done(waiting)
+    remote.down = False
+    remote.there.clear()
+    assert identify(tokens, issued.token) is None
+    assert done(tokens.refresh(issued.refresh)) is None
+
+
 def test_a_token_is_good_for_one_thing(tokens: TokenService) -> None:
     issued = tokens.issue(ALICE, scopes("repository:app:pull"), offline=True)
-    assert tokens.refresh(issued.token) is None
+    assert done(tokens.refresh(issued.token)) is None
     assert identify(tokens, issued.refresh) is None
 
 
@@ -246,3 +287,24 @@ def test_keys_are_read_again(tmp_path: Path) -> None:
     clock.advance(1)
     assert keys.value.current.kid not in (first, newer)
     done(keys.stop())
+
+
+@pytest.mark.parametrize("left", [1.0, 40.9, 1000.0])
+def test_tokens_end_with_what_they_were_given_for(
+    tokens: TokenService, clock: Seconds, left: float
+) -> None:
+    ends = clock.now + left
+    issued = tokens.issue(evolve(ALICE, ends=ends), scopes("repository:app:pull"), False)
+    assert 0 < issued.lifetime <= min(left, 300)
+    clock.now = min(ends, clock.now + 300) - 1
+    assert identify(tokens, issued.token) is not None or left < 2
+    clock.now += 1
+    assert identify(tokens, issued.token) is None
+
+
+@pytest.mark.parametrize("left", [0.9, 0.0, -30.0])
+def test_nothing_is_given_for_what_has_ended(
+    tokens: TokenService, clock: Seconds, left: float
+) -> None:
+    with pytest.raises(Unauthorized):
+        tokens.issue(evolve(ALICE, ends=clock.now + left), (), False)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from accounts import basic, password_file, token
-from attrs import frozen
+from attrs import evolve, frozen
+from authority import Authority
 from running import Running, running
 
 from txregistry.http.routes import ROUTES, TOKEN_ROUTES
@@ -144,19 +145,37 @@ def push(registry: Running, name: str, tag: str, headers: Mapping[str, str]) -> 
     assert registry.request("PUT", f"/v2/{name}/manifests/{tag}", MANIFEST, typed)[0] == 201
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 @pytest.fixture(scope="module", params=[True, False], ids=["deletes", "no-deletes"])
 def registry(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[Running]:
     directory = tmp_path_factory.mktemp("matrix")
     accounts = password_file(directory / "htpasswd", *RIGHTS)
-    settings: dict[str, Any] = {**SETTINGS, "auth": {"htpasswd": {"path": str(accounts)}}}
+    auth = {"certificate": {}, "htpasswd": {"path": str(accounts)}}
+    tls = {
+        "clientcas": [str(authority.path)],
+        "clientauth": "verify-client-cert-if-given",
+    }
+    settings: dict[str, Any] = {**SETTINGS, "auth": auth, "http": {"tls": tls}}
     settings["storage"] = {"delete": {"enabled": request.param}}
-    with running(directory / "registry", settings=settings) as found:
+    pair = authority.issue("server")
+    with running(directory / "registry", tls=pair, settings=settings) as found:
         for name in (PRIVATE, PUBLIC):
             push(found, name, "v1", basic("admin"))
         push(found, "foreign/app", "v1", basic("outsider"))
         yield found
+
+
+@pytest.fixture(scope="module")
+def certified(registry: Running, authority: Authority) -> Mapping[str | None, Running]:
+    """The registry for clients with the certificate of somebody, or without."""
+    pairs = {name: authority.issue(name, client=True) for name in RIGHTS}
+    return {None: registry, **{name: evolve(registry, client=pairs[name]) for name in pairs}}
 
 
 def deletes(registry: Running) -> bool:
@@ -181,12 +200,22 @@ def code_of(body: bytes) -> str | None:
 
 @pytest.mark.parametrize("row", ROWS, ids=":".join)
 @pytest.mark.parametrize("who", [*RIGHTS, None])
-@pytest.mark.parametrize("way", ["direct", "token"])
-def test_matrix(registry: Running, row: tuple[str, str], who: str | None, way: str) -> None:
+@pytest.mark.parametrize("way", ["direct", "token", "certificate"])
+def test_matrix(
+    registry: Running,
+    certified: Mapping[str | None, Running],
+    row: tuple[str, str],
+    who: str | None,
+    way: str,
+) -> None:
     needs = ROWS[row].needs
+    if way == "certificate":
+        registry = certified[who]
     for name in (PRIVATE, PUBLIC, ABSENT):
         if way == "direct":
             headers = {} if who is None else basic(who)
+        elif way == "certificate":
+            headers = {}
         else:
             scopes = [f"repository:{name}:pull,push,delete,list", "registry:catalog:*"]
             headers = token(registry, who, *scopes)

@@ -33,14 +33,15 @@ from forging import (
 )
 
 from txregistry.auth import jwt
-from txregistry.auth.external import REMEMBERED, TokenAuthenticator, make_authenticator
+from txregistry.auth.external import TokenAuthenticator, make_authenticator
 from txregistry.auth.external_maker import TokenMaker, TokenSettings
 from txregistry.auth.jwk import ALGORITHMS
 from txregistry.auth.keys import TrustedKeys, read_keys
+from txregistry.auth.verified import REMEMBERED
 from txregistry.interfaces import Challenge
 from txregistry.model.access import Identity, Password, Scope, Token
 
-RULES = jwt.Rules(ISSUER, SERVICE)
+RULES = jwt.Rules(ISSUER, frozenset({SERVICE}))
 
 
 class World:

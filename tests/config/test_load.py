@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 
+from txregistry.auth.htpasswd_maker import HtpasswdMaker, HtpasswdSettings
 from txregistry.config.load import ConfigurationMistakes, Loaded, load
 from txregistry.config.show import shown
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
@@ -301,3 +303,38 @@ def test_workers(tmp_path: Path) -> None:
     found = read(tmp_path, memory + "workers: auto")
     assert found.settings.workers == 1
     assert "workers: auto is 1 here" in found.notices[-1]
+
+
+def test_a_policy_needs_somebody_to_decide_about(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text("version: 0.1\nstorage: {inmemory: {}}\naccess: {theirs: {path: here}}\n")
+    policies: Any = {"theirs": Theirs()}
+    with pytest.raises(ConfigurationMistakes, match=r"access.theirs: needs an authenticator"):
+        load(path, {}, MAKERS, {}, policies)
+
+
+def test_one_policy_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    text = "version: 0.1\nstorage: {inmemory: {}}\nauth: {htpasswd: {path: accounts}}\n"
+    policies: Any = {"theirs": Theirs(), "others": Theirs("others")}
+    authenticators: Any = {"htpasswd": HtpasswdMaker()}
+
+    def chosen(more: str, **environ: str) -> Any:
+        path.write_text(text + more)
+        return load(path, environ, MAKERS, authenticators, policies).settings.access.policy
+
+    assert chosen("access: {rules: []}\n") is None
+    name, options = chosen("access: {theirs: {path: here}}\n")
+    assert (name, options.path) == ("theirs", tmp_path / "here")
+    name, options = chosen("", REGISTRY_ACCESS_OTHERS_PATH="/there")
+    assert (name, options.path) == ("others", Path("/there"))
+    with pytest.raises(ConfigurationMistakes, match=r"a second policy beside theirs; keep one"):
+        chosen("access: {theirs: {path: here}, others: {path: here}}\n")
+
+
+@frozen
+class Theirs:
+    """The maker of a policy."""
+
+    name: str = "theirs"
+    settings: type = HtpasswdSettings

@@ -23,6 +23,7 @@ from txregistry.http.sending import send
 from txregistry.http.site import RegistrySite
 from txregistry.interfaces import StorageUnavailable, Touched
 from txregistry.log import Access
+from txregistry.model.access import Certificate
 
 HEAD = b"Host: registry\r\nUser-Agent: test\r\n"
 
@@ -357,3 +358,93 @@ def test_files_that_are_gone(tmp_path: Path) -> None:
     os.close(descriptor)
     (tmp_path / "link").symlink_to(path)
     assert open_again(tmp_path / "link") == -1
+
+
+# --- certificates of clients ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown() -> dict[Any, bytes]:
+    """The certificates of transports."""
+    return {}
+
+
+@pytest.fixture
+def certified(bench: Bench, shown: dict[Any, bytes]) -> Bench:
+    """A site that looks at certificates, with a connection for each of two."""
+    bench.site.certificates = lambda transport: shown.get(transport, b"")
+    return bench
+
+
+def connect(bench: Bench, shown: dict[Any, bytes], certificate: bytes) -> None:
+    bench.connect()
+    shown[bench._transport] = certificate
+
+
+def test_answers_are_for_a_certificate(certified: Bench, shown: dict[Any, bytes]) -> None:
+    """The same bytes on connections of others, or of nobody, are another request."""
+    for number, certificate in enumerate((b"alice", b"bob", b"")):
+        connect(certified, shown, certificate)
+        assert certified.long_ways(b"/one", b"/one", b"/one") == 1
+        answer = b"answer %d" % number
+        certified.says(b"/own", answer)
+        assert certified.ask(b"/own").endswith(answer)
+        assert certified.long_ways(b"/own") == 0
+    for number, certificate in enumerate((b"alice", b"bob", b"")):
+        connect(certified, shown, certificate)
+        assert certified.ask(b"/own").endswith(b"answer %d" % number)
+        assert certified.long_ways(b"/own", b"/one") == 0
+
+
+def test_a_certificate_is_not_shown_by_writing_it(
+    certified: Bench, shown: dict[Any, bytes]
+) -> None:
+    connect(certified, shown, b"alice")
+    certified.says(b"/own", b"for alice")
+    certified.ask(b"/own")
+    certified.says(b"/own", b"for others")
+    for forged in (b"alice" + HEAD, b"alice\r\n" + HEAD, b"'alice'" + HEAD):
+        connect(certified, shown, b"")
+        certified._transport.clear()
+        certified._connection.dataReceived(b"GET /own HTTP/1.1\r\n%b\r\n" % forged)
+        assert b"for alice" not in certified._transport.value()
+
+
+def test_the_certificate_is_known_before_the_first_answer(
+    certified: Bench, shown: dict[Any, bytes]
+) -> None:
+    """Also where the first head comes in pieces."""
+    connect(certified, shown, b"alice")
+    certified.says(b"/own", b"for alice")
+    certified.ask(b"/own")
+    certified.says(b"/own", b"for bob")
+    for cut in (1, 10, 20, -1):
+        connect(certified, shown, b"bob")
+        data = b"GET /own HTTP/1.1\r\n%b\r\n" % HEAD
+        certified._connection.dataReceived(data[:cut])
+        certified._connection.dataReceived(data[cut:])
+        assert certified._transport.value().endswith(b"for bob")
+        assert certified.ask(b"/own").endswith(b"for bob")
+
+
+@define
+class Looking:
+    """Handlers that look who asks."""
+
+    inner: Handlers
+    found: list[Certificate | None] = field(factory=list)
+
+    def render(self, request: RegistryRequest) -> None:
+        """Look, and answer."""
+        self.found.append(request.certificate())
+        self.inner.render(request)
+
+
+def test_certificates_that_are_looked_at_again(certified: Bench, shown: dict[Any, bytes]) -> None:
+    """A request that is handled asks anew: authorities may be others by now."""
+    connect(certified, shown, b"alice")
+    certified.site.resource = looking = Looking(certified.handlers)
+    certified.ask(b"/one")
+    shown[certified._transport] = b""
+    certified.ask(b"/two")
+    assert looking.found == [Certificate(b"alice"), None]

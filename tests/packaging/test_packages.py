@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from accounts import PASSWORD, basic
 from images import run
 from running import Running, free_port
 
 CHECKOUT = Path(__file__).parents[2]
-SAMPLE = Path(__file__).parent / "sample_driver"
+SAMPLES = [Path(__file__).parent / name for name in ("sample_driver", "sample_access")]
+"""Packages of plugins, as somebody else would write them."""
 
 
 def interpreters() -> list[str]:
@@ -65,60 +67,80 @@ def environment(interpreter: str, directory: Path, *packages: str | Path) -> Pat
 
 
 def check(programs: Path, directory: Path) -> None:
-    """The command is listed, the plugin package is found, and its driver serves."""
+    """The command is listed, the packages are found, and what they bring serves."""
     directory.mkdir(exist_ok=True)
     assert "txregistry" in run(programs / "twistd", "--help", cwd=directory)
     listed = run(programs / "txregistry", "plugins", cwd=directory)
     for name in ("filesystem", "inmemory", "onefile"):
         assert f"storage  {name}" in listed
+    assert "auth     crew" in listed
+    assert "access   homes" in listed
     assert run(programs / "txregistry", "--version").startswith("txregistry 0")
     registry = Running(directory, driver="onefile", port=free_port())
-    registry.settings = {"storage": {"onefile": {"path": str(directory / "everything")}}}
-    command = [programs / "txregistry", "serve", registry.configure()]
+    registry.settings = {
+        "storage": {"onefile": {"path": str(directory / "everything")}},
+        "auth": {"crew": {"names": ["alice"], "password": PASSWORD}},
+        "access": {"homes": {}},
+    }
+    config = registry.configure()
+    explain = [programs / "txregistry", "access", "explain", "--config", config]
+    assert "home/alice/ is theirs" in run(*explain, "alice", "push", "home/alice/app")
+    command = [programs / "txregistry", "serve", config]
     registry.process = subprocess.Popen(
         command, cwd=directory, stdout=registry.log_path.open("wb"), stderr=subprocess.STDOUT
     )
     try:
         registry.wait_until_ready()
+        for repository, account, status in (
+            ("home/alice/app", basic("alice"), 202),
+            ("home/bob/app", basic("alice"), 403),
+            ("home/alice/app", basic("alice", "wrong"), 401),
+            ("home/alice/app", basic("bob"), 401),
+        ):
+            path = f"/v2/{repository}/blobs/uploads/"
+            assert registry.request("POST", path, headers=account)[0] == status
     finally:
         registry.stop()
 
 
-def copy_of_sample(directory: Path) -> Path:
-    """The sample package, where building may leave traces."""
-    return Path(shutil.copytree(SAMPLE, directory / "sample"))
+def copies_of_samples(directory: Path) -> list[Path]:
+    """The sample packages, where building may leave traces."""
+    return [Path(shutil.copytree(sample, directory / sample.name)) for sample in SAMPLES]
 
 
 @pytest.mark.parametrize("interpreter", interpreters())
 def test_wheel(built: dict[str, Path], tmp_path: Path, interpreter: str) -> None:
-    sample = copy_of_sample(tmp_path)
-    programs = environment(interpreter, tmp_path / "venv", built["wheel"], sample)
+    samples = copies_of_samples(tmp_path)
+    programs = environment(interpreter, tmp_path / "venv", built["wheel"], *samples)
     check(programs, tmp_path / "run")
 
 
-def test_a_plugin_keeps_the_contract(built: dict[str, Path], tmp_path: Path) -> None:
-    """A plugin's author runs the contract with what the package brings."""
-    sample = copy_of_sample(tmp_path)
+def test_plugins_keep_the_contracts(built: dict[str, Path], tmp_path: Path) -> None:
+    """A plugin's author runs the contracts with what the package brings."""
+    samples = copies_of_samples(tmp_path)
     wheel = f"{built['wheel']}[testing]"
-    programs = environment(sys.executable, tmp_path / "venv", wheel, sample)
-    pytest_run = ["-m", "pytest", "--rootdir", sample, "--basetemp", tmp_path / "scratch"]
-    report = run(programs / "python", *pytest_run, sample, cwd=sample)
+    programs = environment(sys.executable, tmp_path / "venv", wheel, *samples)
+    pytest_run = ["-m", "pytest", "--rootdir", tmp_path, "--basetemp", tmp_path / "scratch"]
+    report = run(programs / "python", *pytest_run, *samples, cwd=tmp_path)
     assert re.search(r"\d\d passed", report)
+    assert "test_driver.py" in report
+    assert "test_access.py" in report
     assert "failed" not in report
 
 
 def test_source_distribution(built: dict[str, Path], tmp_path: Path) -> None:
-    sample = copy_of_sample(tmp_path)
-    programs = environment(sys.executable, tmp_path / "venv", built["sdist"], sample)
+    samples = copies_of_samples(tmp_path)
+    programs = environment(sys.executable, tmp_path / "venv", built["sdist"], *samples)
     check(programs, tmp_path / "run")
 
 
 def test_editable(source: Path, tmp_path: Path) -> None:
-    sample = copy_of_sample(tmp_path)
+    samples = copies_of_samples(tmp_path)
     programs = environment(sys.executable, tmp_path / "venv")
     pip = [programs / "python", "-m", "pip", "install", "--quiet"]
     run(*pip, "-e", source)
-    run(*pip, "-e", sample)
+    for sample in samples:
+        run(*pip, "-e", sample)
     check(programs, tmp_path / "run")
 
 

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from contextlib import suppress
 from pathlib import Path
 
+from directories import slapd
 from images import make_layout
 from running import free_port
 from tools import require_tool
-from walkthrough import run_script, script
+from walkthrough import log, run_script, script, stop
 
 PAGE = Path(__file__).parents[2] / "docs" / "protecting.rst"
 
 
 def test_protecting(tmp_path: Path) -> None:
-    for tool in ("skopeo", "curl", "openssl", "txregistry"):
+    for tool in ("skopeo", "curl", "openssl", "txregistry", "slapd"):
         require_tool(tool)
     here = tmp_path / "here"
     for name in ("image", "other"):
         (tmp_path / name).mkdir()
         here.mkdir(exist_ok=True)
         make_layout(tmp_path / name, [10_000]).rename(here / name)
-    values = {"here": str(here), "host": f"localhost:{free_port()}"}
-    try:
-        done = run_script(script(PAGE, values), tmp_path, {})
-        assert done.returncode == 0, done.stderr + log(here)
-    finally:
-        stop(here / "pid")
+    with slapd(tmp_path / "slapd") as directory:
+        directory.add_person("alice", "wonderland 1")
+        directory.add_person("bob", "wonderland 1")
+        directory.add_group("team", "alice")
+        values = {
+            "here": str(here),
+            "host": f"localhost:{free_port()}",
+            "directory": directory.url,
+        }
+        try:
+            done = run_script(script(PAGE, values), tmp_path, {})
+            assert done.returncode == 0, done.stderr + log(here)
+        finally:
+            stop(here / "pid")
     assert "Traceback" not in log(here)
-
-
-def log(here: Path) -> str:
-    path = here / "log"
-    return path.read_text() if path.exists() else ""
-
-
-def stop(pid_file: Path) -> None:
-    if pid_file.exists():
-        with suppress(ProcessLookupError):
-            os.kill(int(pid_file.read_text()), signal.SIGTERM)
-            time.sleep(0.1)

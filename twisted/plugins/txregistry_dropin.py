@@ -2,9 +2,13 @@
 
 from twisted.application.service import ServiceMaker
 
+from txregistry.auth.certificate_maker import CertificateMaker
 from txregistry.auth.cred_maker import CredMaker
 from txregistry.auth.external_maker import TokenMaker
 from txregistry.auth.htpasswd_maker import HtpasswdMaker
+from txregistry.auth.ldap_maker import LdapMaker
+from txregistry.auth.oidc_maker import OidcMaker
+from txregistry.auth.rules_maker import RulesMaker
 from txregistry.auth.silly_maker import SillyMaker
 from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
@@ -21,3 +25,7 @@ inmemory_storage = MemoryMaker()
 azure_storage = AzureMaker()
 s3_storage = S3Maker()
 token_authenticator = TokenMaker()
+ldap_authenticator = LdapMaker()
+rules_policy = RulesMaker()
+oidc_authenticator = OidcMaker()
+certificate_authenticator = CertificateMaker()

@@ -94,8 +94,12 @@ class ImmutableSettings:
 
 @frozen
 class Access:
-    """Who may do what."""
+    """Who may do what. The section of another policy may stand beside the options here.
 
+    ``policy`` is its name and its settings, None for the rules.
+    """
+
+    policy: tuple[str, Any] | None = None
     groups: Mapping[str, Sequence[str]] = option(
         "Groups of users, beside those that an authenticator tells.",
         factory=dict,
@@ -115,15 +119,20 @@ class Access:
     )
 
 
-def policy(settings: Access) -> IAccessPolicy:
-    """The policy that a section describes."""
-    fixed = [
+def fixed_tags(settings: Access) -> list[Immutable]:
+    """The tags that stay what they are."""
+    return [
         Immutable(
             [repository_glob(text) for text in each.repositories],
             [tag_glob(text) for text in each.tags],
         )
         for each in settings.immutable
     ]
+
+
+def policy(settings: Access) -> IAccessPolicy:
+    """The policy that the rules of a section describe."""
+    fixed = fixed_tags(settings)
     if not settings.rules:
         return NamedOnly(fixed)
     groups = {name: frozenset(users) for name, users in settings.groups.items()}

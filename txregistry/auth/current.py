@@ -8,17 +8,27 @@ from __future__ import annotations
 from attrs import define
 from zope.interface import implementer
 
-from ..interfaces import Decision, IAccessPolicy
+from ..interfaces import Decision, IAccessPolicy, ILifecycle
 from ..model.access import Identity, Right
 from ..model.names import RepositoryName, Tag
 
 
-@implementer(IAccessPolicy)
+@implementer(IAccessPolicy, ILifecycle)
 @define(eq=False)
 class CurrentPolicy:
     """Asks the policy in force."""
 
     inner: IAccessPolicy
+
+    async def start(self) -> None:
+        """See :class:`~txregistry.interfaces.ILifecycle`."""
+        if ILifecycle.providedBy(self.inner):
+            await ILifecycle(self.inner).start()
+
+    async def stop(self) -> None:
+        """See :class:`~txregistry.interfaces.ILifecycle`."""
+        if ILifecycle.providedBy(self.inner):
+            await ILifecycle(self.inner).stop()
 
     def decide(self, identity: Identity, right: Right, repository: RepositoryName) -> Decision:
         """See :class:`~txregistry.interfaces.IAccessPolicy`, as for each of the following."""

@@ -11,7 +11,7 @@ from attrs import define, evolve
 from zope.interface import implementer
 
 from ..interfaces import Challenge, IAuthenticator, IGate, StorageUnavailable
-from ..model.access import ANONYMOUS, Credentials, Identity, Password, Token
+from ..model.access import ANONYMOUS, Certificate, Credentials, Identity, Password, Token
 from ..model.errors import Unauthorized, Unavailable
 from .damping import Damping
 
@@ -48,6 +48,9 @@ class Gate:
             identity = await self._ask(credentials)
         except StorageUnavailable as error:
             raise Unavailable(f"nobody can be let in at the moment: {error}") from error
+        if isinstance(credentials, Certificate):
+            # It is shown on every connection, also by those whom it makes nobody in particular.
+            return ANONYMOUS if identity is None else self._for_now(identity)
         if isinstance(credentials, Token):
             # Tokens cannot be guessed, and old ones are sent by everybody.
             if identity is None:

@@ -1,41 +1,33 @@
 """Passwords in a file, as Apache's ``htpasswd -B`` writes it.
 
 Hashing is slow, so it is done in a thread, few at a time, and what was right is remembered for a
-minute. May import the interfaces, the model and other modules of this room.
+minute; the hash is a part of what is remembered, so another one is asked at once. May import the
+interfaces, the model and other modules of this room.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from attrs import Factory, define, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from attrs import define, field, frozen
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..finishing import background, ended
-from ..interfaces import IAuthenticator, ILifecycle, IWorld, StorageUnavailable
+from ..interfaces import IAuthenticator, ILifecycle, IWorld
 from ..model.access import Credentials, Identity, Password
-from ..model.errors import TooManyRequests
 from .hashes import Kind, dummy, kind_of, matches
+from .remembered import Checks
 from .watched import Watched
-
-REMEMBERED = 10_000
 
 LIFETIME = 60.0
 """Seconds that a right password is remembered."""
 
 AT_ONCE = 1
 """Passwords that are hashed at a time: other work of the processor has to have room."""
-
-WAITING = 50
-"""Logins that may wait for it."""
 
 _log = Logger()
 
@@ -95,10 +87,10 @@ class Htpasswd:
     world: IWorld
     clock: Callable[[], float] = time.time
     takes: Sequence[type] = (Password,)
-    _secret: bytes = field(factory=lambda: secrets.token_bytes(32))
-    _right: OrderedDict[bytes, float] = field(factory=OrderedDict)
-    _running: dict[bytes, Deferred[bool | None]] = field(factory=dict)
-    _hashing: DeferredSemaphore = Factory(lambda: DeferredSemaphore(AT_ONCE))
+    _checks: Checks[bool] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._checks = Checks(lambda: self.clock(), LIFETIME, AT_ONCE)
 
     @classmethod
     def opened(cls, path: Path, world: IWorld) -> Htpasswd:
@@ -134,52 +126,17 @@ class Htpasswd:
         name, secret = credentials.name, credentials.secret
         accounts = self.file.value
         hashed = accounts.hashes.get(name)
-        if not await self._check(hashed or accounts.nobody, name, secret) or hashed is None:
+        line = hashed or accounts.nobody
+        right = await self._checks.check(name, secret, line, lambda: self._matches(line, secret))
+        if not right or hashed is None:
             return None
         if not name or not secret:
             return None
         return Identity(name, authenticator="htpasswd", stamp=_stamp(hashed))
 
-    async def _check(self, hashed: str, name: str, secret: str) -> bool:
-        """Whether a password is right: remembered, or found out together with who asks the same."""
-        text = f"{len(name)}:{name}{secret}\0{hashed}".encode("utf-8", "surrogatepass")
-        key = hmac.digest(self._secret, text, "sha256")
-        until = self._right.get(key)
-        if until is not None and self.clock() < until:
-            return True
-        running = self._running.get(key)
-        if running is None:
-            if len(self._running) >= WAITING:
-                raise TooManyRequests("too many logins at once; try again in a moment", 1)
-            # It goes on when its client leaves: a thread cannot be called back, so the next login
-            # must not begin before it is done, and others may wait for the same.
-            running = self._running[key] = Deferred()
-            background(self._hash(running, key, hashed, secret), "checking a password")
-        await ended(running)
-        right = running.result
-        if right is None:
-            raise StorageUnavailable("passwords cannot be checked")
-        return bool(right)
-
-    async def _hash(
-        self, running: Deferred[bool | None], key: bytes, hashed: str, secret: str
-    ) -> None:
-        """Find out whether a password is right, remember it if it is, and tell who waits."""
-        right: bool | None = None
-        try:
-            async with self._hashing:
-                right = await self.world.compute(matches, hashed, secret)
-            if right:
-                self._remember(key)
-        finally:
-            del self._running[key]
-            running.callback(right)
-
-    def _remember(self, key: bytes) -> None:
-        self._right[key] = self.clock() + LIFETIME
-        self._right.move_to_end(key)
-        if len(self._right) > REMEMBERED:
-            self._right.popitem(last=False)
+    async def _matches(self, hashed: str, secret: str) -> bool | None:
+        """True, or None."""
+        return await self.world.compute(matches, hashed, secret) or None
 
 
 def _stamp(hashed: str) -> str:

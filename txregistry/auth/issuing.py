@@ -20,9 +20,16 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from zope.interface import implementer
 
-from ..interfaces import IAccessPolicy, IAuthenticator, ILifecycle, Issued, ITokenService
+from ..interfaces import (
+    IAccessPolicy,
+    IAuthenticator,
+    ILifecycle,
+    IRemoteAccounts,
+    Issued,
+    ITokenService,
+)
 from ..model.access import Credentials, Identity, Right, Scope, Token, order
-from ..model.errors import NameInvalid
+from ..model.errors import NameInvalid, Unauthorized
 from ..model.names import RepositoryName
 from .signing_keys import ALGORITHM, SigningKeys
 from .watched import Watched
@@ -84,17 +91,20 @@ class TokenService:
 
     def issue(self, identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """See :class:`~txregistry.interfaces.ITokenService`, as for each of the following."""
+        lifetime = int(min(self.lifetime, identity.ends - self.clock()))
+        if lifetime <= 0:
+            raise Unauthorized("what you have logged in with has ended")
         granted = tuple(self._granted(identity, scopes[:SCOPES]))
-        token = self._sign(identity, ACCESS, self.lifetime, granted)
+        token = self._sign(identity, ACCESS, lifetime, granted)
         refresh = ""
         # Without a stamp nothing would ever tell that the account is gone.
         if offline and identity.stamp:
             refresh = self._sign(identity, REFRESH, self.offline_lifetime, ())
-        return Issued(token, self.lifetime, int(self.clock()), granted, refresh)
+        return Issued(token, lifetime, int(self.clock()), granted, refresh)
 
-    def refresh(self, token: str) -> Identity | None:
+    async def refresh(self, token: str) -> Identity | None:
         claims = self._claims(token, REFRESH)
-        return None if claims is None else self._identity(claims)
+        return None if claims is None else await self._identity(claims)
 
     def key_set(self) -> dict[str, Any]:
         return self.keys.value.public()
@@ -153,18 +163,22 @@ class TokenService:
         if not isinstance(credentials, Token):
             return None
         claims = self._claims(credentials.text, ACCESS)
-        return None if claims is None else self._identity(claims)
+        return None if claims is None else await self._identity(claims)
 
     def stamp(self, name: str) -> str | None:
         return None
 
-    def _identity(self, claims: dict[str, Any]) -> Identity | None:
+    async def _identity(self, claims: dict[str, Any]) -> Identity | None:
         """Who a token was given to, if the account is still what it was."""
         name = claims["sub"]
         account, stamp = claims["account"]
         if name:
             authenticator = self.authenticators.get(account)
-            if authenticator is None or authenticator.stamp(name) != stamp:
+            if authenticator is None:
+                return None
+            if IRemoteAccounts.providedBy(authenticator):
+                await IRemoteAccounts(authenticator).look_up(name)
+            if authenticator.stamp(name) != stamp:
                 return None
         return Identity(
             name,

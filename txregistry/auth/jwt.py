@@ -49,17 +49,20 @@ class Keys(Protocol):
 class Rules:
     """What a token has to say.
 
+    :param audiences: of which it has to be for one at least.
     :param types: what may stand in its ``typ``, in lower case.
     :param typed: whether it has to have one.
     :param leeway: seconds that clocks may differ.
+    :param grants: whether ``access`` means anything.
     """
 
     issuer: str
-    audience: str
+    audiences: frozenset[str]
     algorithms: Collection[str] = ALGORITHMS
     types: Collection[str] = TYPES
     typed: bool = False
     leeway: float = 60.0
+    grants: bool = True
 
 
 @frozen
@@ -232,7 +235,7 @@ def _claims(claims: dict[str, Any], rules: Rules, now: float) -> Claims:
         raise BadToken("of another issuer")
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    if not all(isinstance(one, str) for one in audiences) or rules.audience not in audiences:
+    if not all(isinstance(one, str) for one in audiences) or rules.audiences.isdisjoint(audiences):
         raise BadToken("for another audience")
     expires = _time(claims, "exp")
     if expires is None:
@@ -246,7 +249,8 @@ def _claims(claims: dict[str, Any], rules: Rules, now: float) -> Claims:
     subject = claims.get("sub", "")
     if not _plain(subject):
         raise BadToken("of a subject that is no plain text")
-    return Claims(subject, expires, _access(claims.get("access")), claims)
+    access = _access(claims.get("access")) if rules.grants else ()
+    return Claims(subject, expires, access, claims)
 
 
 def _time(claims: dict[str, Any], name: str) -> float | None:

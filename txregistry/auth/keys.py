@@ -17,9 +17,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import verification
 from twisted.logger import Logger
 
+from ..interfaces import IWorld
 from .jwk import Key, UnsupportedKey, of_jwk, of_public
 
 LARGEST_FILE = 4 * 1024 * 1024
+
+LOOK = 1.0
+"""Seconds between looks at the files of the keys."""
 
 Sign = tuple[int, int, int] | None
 """What a file is recognised by; None where there is none."""
@@ -116,20 +120,35 @@ def read_jwks(path: Path) -> list[Key]:
 
     :raises ValueError: with a sentence.
     """
-    keys = []
     try:
-        document = json.loads(_read(path))
-        if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
-            raise ValueError('an object with a list "keys" is expected')
-        for entry in document["keys"]:
-            try:
-                keys.append(of_jwk(entry))
-            except UnsupportedKey:
-                continue
-    except (ValueError, RecursionError) as error:
+        return parse_jwks(_read(path))
+    except ValueError as error:
         raise ValueError(f"{path} is no JWKS file: {error}") from None
+
+
+def parse_jwks(data: bytes, lenient: bool = False) -> list[Key]:
+    """The keys of a JWKS document; those that are for something else are left out.
+
+    :param lenient: leave out those that are broken or weak as well.
+    :raises ValueError: with a sentence.
+    """
+    try:
+        document = json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise ValueError('an object with a list "keys" is expected')
+    keys = []
+    for entry in document["keys"]:
+        try:
+            keys.append(of_jwk(entry))
+        except UnsupportedKey:
+            continue
+        except ValueError:
+            if not lenient:
+                raise
     if not keys:
-        raise ValueError(f"{path} has no key that tokens could be signed with")
+        raise ValueError("there is no key in it that signs tokens")
     return keys
 
 
@@ -201,6 +220,33 @@ class WatchedKeys:
         else:
             self._told = ""
             self.log.info("the keys for tokens have been read again")
+
+
+class KeyFiles:
+    """The keys of files, which are looked at in a thread, once a second.
+
+    :param clock: seconds since the epoch.
+    """
+
+    def __init__(self, watched: WatchedKeys, world: IWorld, clock: Callable[[], float]) -> None:
+        self._watched = watched
+        self._world = world
+        self._clock = clock
+        self._looked = 0.0
+        self._looking = False
+
+    async def current(self, kid: str = "") -> TrustedKeys:
+        """The keys in force; who comes while the files are looked at gets those that are there."""
+        now = self._clock()
+        # A clock may have been put back.
+        if not self._looking and not 0 <= now - self._looked < LOOK:
+            self._looking = True
+            self._looked = now
+            try:
+                await self._world.in_thread(self._watched.look)
+            finally:
+                self._looking = False
+        return self._watched.keys
 
 
 def sign(path: Path) -> Sign:

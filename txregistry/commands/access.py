@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from ..auth.access_settings import policy
+from ..auth.current import CurrentPolicy
+from ..config.settings import Settings
+from ..interfaces import Decision, IAccessPolicy
 from ..model.access import ANONYMOUS, Identity, Right
-from ..model.errors import NameInvalid
+from ..model.errors import NameInvalid, Unavailable
 from ..model.names import RepositoryName
 from ..tap import load_or_complain
 from . import BAD, GOOD
 
 NOBODY = "anonymous"
+
+Decide = Callable[[Identity, Right, RepositoryName], Decision]
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,12 +60,59 @@ def run(chosen: argparse.Namespace) -> int:
     identity = ANONYMOUS
     if chosen.user != NOBODY:
         identity = Identity(chosen.user, frozenset(chosen.group))
-    if settings.auth.authenticators:
-        decision = policy(settings.access).decide(identity, Right(chosen.action), repository)
-        allowed, because = decision.allowed, decision.because
-    else:
-        allowed = True
+    if not settings.auth.authenticators:
         because = "without an authenticator (the section auth) everybody may do everything"
+        return _tell(chosen, Decision(True, because))
+    right = Right(chosen.action)
+    if settings.access.policy is None:
+        return _tell(chosen, policy(settings.access).decide(identity, right, repository))
+    return _of_another(settings, lambda made: _tell(chosen, made(identity, right, repository)))
+
+
+def _of_another(settings: Settings, tell: Callable[[Decide], int]) -> int:
+    """Ask a policy of somebody else, which may want a reactor and threads."""
+    from twisted.internet import reactor
+
+    from ..admission import make_policy
+    from ..assembly import state_directory
+    from ..world import World
+    from .offline import in_reactor
+
+    world = World(reactor, state_directory(settings.storage))
+    name = settings.access.policy[0] if settings.access.policy else ""
+
+    async def work() -> int:
+        world.start()
+        try:
+            made = CurrentPolicy(make_policy(settings.access, world))
+            await made.start()
+            try:
+                return tell(_decider(made, name))
+            finally:
+                await made.stop()
+        finally:
+            world.stop()
+
+    async def stop() -> bool:
+        return False
+
+    return in_reactor(reactor, work, stop)
+
+
+def _decider(policy: IAccessPolicy, name: str) -> Decide:
+    """A policy's decisions, and refusals where it fails."""
+
+    def decide(identity: Identity, right: Right, repository: RepositoryName) -> Decision:
+        try:
+            return policy.decide(identity, right, repository)
+        except Unavailable as error:
+            return Decision(False, f"the access policy {name} has failed: {error.__cause__!r}")
+
+    return decide
+
+
+def _tell(chosen: argparse.Namespace, decision: Decision) -> int:
+    allowed, because = decision.allowed, decision.because
     if chosen.json:
         print(json.dumps({"allowed": allowed, "because": because}))
     else:

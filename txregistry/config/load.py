@@ -15,8 +15,16 @@ from typing import Any, get_type_hints
 
 from attrs import define, evolve, field, frozen, has
 
+from ..auth.access_settings import Access
+from ..auth.rules_maker import RULES
 from ..auth.settings import Auth
-from ..interfaces import IAuthenticatorMaker, IMaker, IReporterMaker, IStorageMaker
+from ..interfaces import (
+    IAccessPolicyMaker,
+    IAuthenticatorMaker,
+    IMaker,
+    IReporterMaker,
+    IStorageMaker,
+)
 from ..model.options import Secret, Workers
 from ..reporters.settings import Reporting
 from .nodes import Mistake, Node, Reading
@@ -27,6 +35,8 @@ ENVIRONMENT = "REGISTRY_"
 PATH_VARIABLE = "REGISTRY_CONFIGURATION_PATH"
 VERSION = "0.1"
 DEFAULT_DRIVER = "filesystem"
+OF_RULES = ("groups", "rules")
+"""The options of ``access`` that mean nothing to other policies."""
 SERVICE_ROOT = "/var/lib/txregistry"
 
 
@@ -53,12 +63,17 @@ class Loaded:
     """Loads it once more, with what has changed since; blocking."""
 
     def with_new_rules(self) -> Loaded:
-        """The same, with the section ``access`` as it is by now; blocking.
+        """The same, with what may change while serving as it is by now; blocking.
+
+        That is ``access`` and ``storage.maintenance.readonly``.
 
         :raises ConfigurationMistakes: the configuration is not good any more.
         """
-        access = self.again().settings.access
-        return evolve(self, settings=evolve(self.settings, access=access))
+        fresh, storage = self.again().settings, self.settings.storage
+        readonly = fresh.storage.maintenance.readonly
+        storage = evolve(storage, maintenance=evolve(storage.maintenance, readonly=readonly))
+        settings = evolve(self.settings, access=fresh.access, storage=storage)
+        return evolve(self, settings=settings)
 
 
 def load(
@@ -66,6 +81,7 @@ def load(
     environ: Mapping[str, str],
     makers: Mapping[str, IStorageMaker],
     authenticators: Mapping[str, IAuthenticatorMaker] | None = None,
+    policies: Mapping[str, IAccessPolicyMaker] | None = None,
     reporters: Mapping[str, IReporterMaker] | None = None,
 ) -> Loaded:
     """Load the configuration.
@@ -74,11 +90,12 @@ def load(
     :param environ: the environment.
     :param makers: the storage makers that are installed, by name.
     :param authenticators: the makers of authenticators that are installed, by name.
+    :param policies: the makers of access policies that are installed, by name.
     :param reporters: the makers of reporters that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
     again = partial(
-        load, path and path.absolute(), dict(environ), makers, authenticators, reporters
+        load, path and path.absolute(), dict(environ), makers, authenticators, policies, reporters
     )
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
@@ -99,7 +116,10 @@ def load(
     root = root or Node({}, source)
     if path is None and environ.get("STATE_DIRECTORY"):
         root = _service_root(root, environ["STATE_DIRECTORY"])
-    loading = _Loading(makers, authenticators or {}, reporters or {}, Structuring(base), reading)
+    others = {name: maker for name, maker in (policies or {}).items() if name != RULES}
+    loading = _Loading(
+        makers, authenticators or {}, others, reporters or {}, Structuring(base), reading
+    )
     root = loading.overlay(root, environ)
     settings = loading.settings(root)
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
@@ -128,6 +148,7 @@ def _service_root(root: Node, directory: str) -> Node:
 class _Loading:
     makers: Mapping[str, IStorageMaker]
     authenticators: Mapping[str, IAuthenticatorMaker]
+    policies: Mapping[str, IAccessPolicyMaker]
     reporters: Mapping[str, IReporterMaker]
     structuring: Structuring
     reading: Reading
@@ -148,6 +169,10 @@ class _Loading:
         auth = self._auth(content.pop("auth", None))
         reporting = self._reporting(content.pop("reporting", None))
         level = content.get("log")
+        if "access" in content:
+            content["access"], chosen = self._policy(content["access"])
+        else:
+            chosen = None
         settings: Settings | None = build.section(
             Settings,
             evolve(root, value=content),
@@ -159,6 +184,8 @@ class _Loading:
         if settings is not None and settings.log.formatter == "logstash":
             origin = level.origin if level is not None else root.origin
             build.notices.append(f"{origin}: log.formatter: logstash is written as json")
+        if settings is not None:
+            settings = evolve(settings, access=evolve(settings.access, policy=chosen))
         self._check_tls(settings)
         self._check_access(settings)
         if settings is None:
@@ -231,16 +258,37 @@ class _Loading:
                 build.unknown(name, value, "reporting", dict.fromkeys(self.reporters))
         return Reporting(tuple(chosen))
 
+    def _policy(self, node: Node) -> tuple[Node, tuple[str, Any] | None]:
+        """The section ``access`` without the section of a policy, and that policy."""
+        build = self.structuring
+        content = build.mapping(node, "access")
+        chosen = [name for name in content if name in self.policies]
+        if not chosen:
+            return node, None
+        name = chosen[0]
+        for other, reason in (
+            *((each, f"is a second policy beside {name}; keep one") for each in chosen[1:]),
+            *((each, f"is not for the policy {name}") for each in OF_RULES),
+        ):
+            if other in content:
+                mistake = Mistake(content[other].origin, f"access.{other}", reason)
+                build.mistakes.append(mistake)
+        build.origins[f"access.{name}"] = content[name].origin
+        options = build.section(self.policies[name].settings, content[name], f"access.{name}")
+        common = {key: value for key, value in content.items() if key not in self.policies}
+        return evolve(node, value=common), (name, options)
+
     def _check_access(self, settings: Settings | None) -> None:
-        if settings is None or settings.auth.authenticators or not settings.access.rules:
+        if settings is None or settings.auth.authenticators:
             return
-        self.structuring.mistakes.append(
-            Mistake(
-                self.structuring.origins["access.rules"],
-                "access.rules",
-                "need an authenticator (the section auth), or nobody can have a name",
-            )
-        )
+        if settings.access.policy is not None:
+            key = f"access.{settings.access.policy[0]}"
+        elif settings.access.rules:
+            key = "access.rules"
+        else:
+            return
+        text = "needs an authenticator (the section auth), or nobody can have a name"
+        self.structuring.mistakes.append(Mistake(self.structuring.origins[key], key, text))
 
     def _check_tls(self, settings: Settings | None) -> None:
         if settings is None:
@@ -361,6 +409,8 @@ class _Loading:
             makers = self.makers
         elif settings is Auth:
             makers = self.authenticators
+        elif settings is Access:
+            makers = self.policies
         elif settings is Reporting:
             makers = self.reporters
         return {name: maker.settings for name, maker in makers.items()}

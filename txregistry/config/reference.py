@@ -15,9 +15,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, has
 
+from ..auth.certificate_maker import CertificateMaker
 from ..auth.cred_maker import CredMaker
 from ..auth.external_maker import TokenMaker
 from ..auth.htpasswd_maker import HtpasswdMaker
+from ..auth.ldap_maker import LdapMaker
+from ..auth.oidc_maker import OidcMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
@@ -30,7 +33,15 @@ from .structuring import _optional, default_of, options_of
 
 MAKERS = (FilesystemMaker(), MemoryMaker(), AzureMaker(), S3Maker())
 
-AUTHENTICATORS = (HtpasswdMaker(), TokenMaker(), CredMaker(), SillyMaker())
+AUTHENTICATORS = (
+    HtpasswdMaker(),
+    LdapMaker(),
+    TokenMaker(),
+    OidcMaker(),
+    CertificateMaker(),
+    CredMaker(),
+    SillyMaker(),
+)
 
 SAMPLE_HEAD = """\
 # The configuration of txregistry. The shape is that of CNCF distribution; every option can be
@@ -123,19 +134,12 @@ def reference_page() -> str:
     """The reference page, in reStructuredText."""
     parts = [REFERENCE_HEAD, *_reference(Settings, "")]
     for maker in MAKERS:
-        parts.append(_heading(f"storage.{maker.name}"))
-        parts.append(f"The storage driver for {maker.summary}.\n")
-        key = f"storage.{maker.name}"
-        parts += _reference(maker.settings, key)
-        for name, hint in get_type_hints(maker.settings).items():
-            if has(_optional(hint)):
-                parts += _sections(_optional(hint), f"{key}.{name}")
+        text = f"The storage driver for {maker.summary}."
+        parts += _plugin(maker, f"storage.{maker.name}", text)
     parts += _sections(Storage, "storage")
     for authenticator in AUTHENTICATORS:
-        key = f"auth.{authenticator.name}"
-        parts.append(_heading(key))
-        parts.append(f"Authentication by {authenticator.summary}.\n")
-        parts += _reference(authenticator.settings, key)
+        text = f"Authentication by {authenticator.summary}."
+        parts += _plugin(authenticator, f"auth.{authenticator.name}", text)
     parts += _sections(Auth, "auth")
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])
@@ -144,14 +148,27 @@ def reference_page() -> str:
     return "\n".join(parts)
 
 
+def _plugin(maker: IMaker, key: str, text: str) -> Iterator[str]:
+    """The section of a plugin."""
+    yield _heading(key)
+    yield f"{text}\n"
+    yield from _reference(maker.settings, key)
+    yield from _inside(maker.settings, key)
+
+
 def _sections(settings: type, key: str) -> Iterator[str]:
     """A section and, behind it, those inside it."""
-    hints = get_type_hints(settings)
     own = list(_reference(settings, key))
     if own:
         yield _heading(key)
         yield (settings.__doc__ or "").strip().splitlines()[0] + "\n"
         yield from own
+    yield from _inside(settings, key)
+
+
+def _inside(settings: type, key: str) -> Iterator[str]:
+    """The sections inside a section."""
+    hints = get_type_hints(settings)
     for name in options_of(settings):
         inner = _optional(hints[name])
         if has(inner):

@@ -17,6 +17,7 @@ from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
 from ..reporters.settings import Notifications, Reporting
+from .lifecycle import Collection, History, Retention
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -130,7 +131,19 @@ class Scrub:
 class ReadOnly:
     """Serving without changes."""
 
-    enabled: bool = option("Refuse everything that would change the registry.", default=False)
+    enabled: bool = option(
+        "Refuse everything that would change the registry. SIGHUP reads this section again.",
+        default=False,
+    )
+    deletes: bool = option(
+        "Go on deleting, letting tags go and collecting garbage, for instance on a full disk.",
+        default=False,
+    )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing at all may change."""
+        return self.enabled and not self.deletes
 
 
 @frozen
@@ -228,6 +241,12 @@ class Tls:
         factory=tuple,
         example="[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]",
     )
+
+    @property
+    def verifies_clients(self) -> bool:
+        """Whether the certificate of a client, where there is one, is of an authority."""
+        verifying = ("require-and-verify-client-cert", "verify-client-cert-if-given")
+        return bool(self.clientcas) and self.clientauth in verifying
 
 
 @frozen
@@ -418,4 +437,7 @@ class Settings:
     catalog: Catalog = option("The list of repositories.", factory=Catalog)
     tags: Tags = option("The list of a repository's tags.", factory=Tags)
     validation: Validation = option("Checks of manifests.", factory=Validation)
+    gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
+    history: History = option("What tags have pointed at.", factory=History)
+    retention: Retention = option("Removing tags by rules.", factory=Retention)
     notifications: Notifications = option("Webhooks.", factory=Notifications)

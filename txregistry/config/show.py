@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 
 from attrs import has
 
-from .load import Loaded
+from ..auth.access_settings import Access
+from .load import OF_RULES, Loaded
 from .reference import written_value
 from .structuring import _optional, options_of
 
@@ -46,7 +47,13 @@ def shown(loaded: Loaded, origins: bool) -> str:
 def _lines(section: Any, key: str, depth: int, origins: Any) -> Iterator[str]:
     indent = "  " * depth
     hints = get_type_hints(type(section))
+    policy = section.policy if isinstance(section, Access) else None
+    if policy is not None:
+        yield f"{indent}{policy[0]}:"
+        yield from _lines(policy[1], f"{key}.{policy[0]}", depth + 1, origins)
     for name in options_of(type(section)):
+        if policy is not None and name in OF_RULES:
+            continue
         value, kind = getattr(section, name), _optional(hints[name])
         dotted = f"{key}.{name}" if key else name
         if has(kind):

@@ -129,7 +129,10 @@ class RegistryApp:
         try:
             try:
                 if self._gate is not None:
+                    # What a client sends on purpose goes before what every request of it has.
                     credentials = read_credentials(request.header("Authorization"))
+                    if credentials is None:
+                        credentials = request.certificate()
                     host = request.client_host()
                     request.identity = await self._gate.identify(credentials, host)
                 registry = await self._door.admit(request.origin(), request.identity)

@@ -13,12 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import (
-    IAddress,
-    IPushProducer,
-    ISSLTransport,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IAddress, IPushProducer, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -81,6 +76,7 @@ class Connection(Protocol):
         self._was_paused = False
         self._discarded = 0
         self.client = ""
+        self.certificate = b""
         self.files: FileSender | None = None
         self._deadline = Deadline(site.reactor, self._expired)
         self._write_deadline = Deadline(site.reactor, self._stalled)
@@ -104,6 +100,8 @@ class Connection(Protocol):
         if self._stage is Stage.BODY:
             self._body_received(data)
         elif self._stage is Stage.HEAD:
+            if not self._served and self.site.certificates is not None:
+                self.certificate = self.site.certificates(self.transport)
             if not self._buffer and not self._write_paused:
                 replay = self.site.replay
                 if replay is not None and replay.answer(self, data):

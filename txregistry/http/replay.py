@@ -2,7 +2,8 @@
 
 A request that the handlers have answered is answered again from here, as long as nothing has
 changed that the answer depends on. What is kept is found by the exact bytes of the request: the
-header lines, which passed the strict reading once and tell who asks, and the request line.
+header lines, which passed the strict reading once and tell who asks, and the request line; and by
+the certificate of the connection, which tells it as well.
 Anything unusual is not found and takes the long way, which alone decides and alone keeps.
 
 May import the standard library, the interfaces' types, the log and other modules of this room.
@@ -10,6 +11,7 @@ May import the standard library, the interfaces' types, the log and other module
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Collection
@@ -92,7 +94,7 @@ class Recipe:
 
 @frozen
 class Visitor:
-    """Who asks, by header lines that were read before.
+    """Who asks, by a certificate and header lines that were read before.
 
     ``until`` is when the credentials have to be looked at again, in seconds since the epoch.
     """
@@ -134,7 +136,7 @@ class Replay:
 
     changing: IChanging
     room: int
-    _visitors: dict[bytes, Visitor] = field(factory=dict)
+    _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
     _used: int = 0
@@ -150,12 +152,12 @@ class Replay:
         :return: whether it was answered.
         """
         line, _, block = data.partition(b"\r\n")
-        visitor = self._visitors.get(block)
+        visitor = self._visitors.get((connection.certificate, block))
         if visitor is None:
             return False
         began = time.time()
         if visitor.until <= began:
-            del self._visitors[block]
+            del self._visitors[connection.certificate, block]
             return False
         key = (visitor.asker, line)
         kept = self._kept.get(key)
@@ -265,8 +267,10 @@ class Replay:
     def _visit(self, recipe: Recipe, request: RegistryRequest) -> Visitor:
         identity = request.identity
         lines = [request.requestHeaders.getRawHeaders(name, []) for name in ASKER]
-        asker = repr((evolve(identity, until=0.0), lines)).encode()
-        visitor = self._visitors.get(recipe.block)
+        certificate = request.connection.certificate
+        timeless = evolve(identity, until=0.0, ends=0.0)
+        asker = repr((timeless, lines, hashlib.sha256(certificate).digest())).encode()
+        visitor = self._visitors.get((certificate, recipe.block))
         if visitor is None or visitor.asker != asker or visitor.until < identity.until:
             if len(self._visitors) >= VISITORS:
                 self._visitors.clear()
@@ -277,7 +281,7 @@ class Replay:
                 request.header("Host") or "",
                 identity.name,
             )
-            self._visitors[recipe.block] = visitor
+            self._visitors[certificate, recipe.block] = visitor
         return visitor
 
     # --- forgetting --------------------------------------------------------------------------

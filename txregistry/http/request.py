@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from ..interfaces import IReader
-from ..model.access import ANONYMOUS, Identity
+from ..model.access import ANONYMOUS, Certificate, Identity
 from ..model.errors import MediaTypeUnsupported, RegistryError
 from ..model.events import Origin
 from .bodies import RequestBody
@@ -93,6 +93,13 @@ class RegistryRequest(Request):
         """The value of a header field, several of one name joined by commas."""
         values = self.requestHeaders.getRawHeaders(name.encode())
         return b", ".join(values).decode("latin-1") if values else None
+
+    def certificate(self) -> Certificate | None:
+        """The client's certificate, where it matters and is trusted at the moment."""
+        if not self.connection.certificate or self.site.certificates is None:
+            return None
+        found = self.site.certificates(self.connection.transport)
+        return Certificate(found) if found else None
 
     def origin(self) -> Origin:
         """Where the request comes from, for events."""

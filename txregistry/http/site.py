@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -43,6 +43,8 @@ class RegistrySite(Site):
     :param access: is told of every request.
     :param replay: answers that are kept, None to keep none.
     :param sends_files: whether files are sent by the kernel.
+    :param certificates: tells the client's certificate (DER, or nothing) of a transport, where
+        that matters.
 
     ``pulls`` takes note of pulls, where somebody wants to know of them.
     """
@@ -59,6 +61,7 @@ class RegistrySite(Site):
         headers: Sequence[tuple[str, str]] = (),
         replay: Replay | None = None,
         sends_files: bool = True,
+        certificates: Callable[[Any], bytes] | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
         self.limits = limits
@@ -68,6 +71,7 @@ class RegistrySite(Site):
         self.access = access
         self.replay = replay
         self.sends_files = sends_files
+        self.certificates = certificates
         self.pulls: IPulls | None = None
         self.shares = Shares()
         self._name = secrets.token_hex(4)

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl
 
 from attrs import frozen
 
-from ..interfaces import IGate, IRegistry, Issued, ITokenService
+from ..interfaces import IGate, IRegistry, Issued, ITokenService, StorageUnavailable
 from ..model.access import Password, Scope
-from ..model.errors import ManifestTooLarge, NameInvalid, Unauthorized
+from ..model.errors import ManifestTooLarge, NameInvalid, Unauthorized, Unavailable
 from .answers import Answer, json_answer
 from .credentials import joined
 from .manifests import read_whole
@@ -70,7 +70,10 @@ class TokenHandlers:
             credentials = Password(_last(form, "username"), _last(form, "password"))
             identity = await self.gate.identify(credentials, request.client_host())
         elif kind == "refresh_token":
-            found = self.tokens.refresh(_last(form, "refresh_token"))
+            try:
+                found = await self.tokens.refresh(_last(form, "refresh_token"))
+            except StorageUnavailable as error:
+                raise Unavailable(f"nobody can be let in at the moment: {error}") from error
             if found is None:
                 raise Unauthorized("the refresh token is not good, or not any more; log in again")
             identity = found

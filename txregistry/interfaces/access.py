@@ -38,6 +38,18 @@ class IAuthenticator(Interface):
         """
 
 
+class IRemoteAccounts(Interface):
+    """A capability of authenticators whose accounts are kept by another service."""
+
+    def look_up(name: str) -> Awaitable[None]:
+        """Have ``stamp`` tell of a name what that service says, or said a short while ago.
+
+        It is called before ``stamp`` is asked about whoever brings a token.
+
+        :raises StorageUnavailable: nobody can tell at the moment.
+        """
+
+
 @frozen
 class Challenge:
     """How clients are told to authenticate: ``Basic``, or ``Bearer`` with an issuer of tokens.
@@ -83,6 +95,14 @@ class IAccessPolicy(Interface):
         """Whether a tag, once it is there, can neither be moved nor deleted by anybody."""
 
 
+class IAccessPolicyMaker(IMaker):
+    """Makes an :class:`IAccessPolicy`, at the start and whenever the configuration is read again.
+
+    ``grants_anonymous`` is asked before the policy is started, if it wants to be started
+    (``ILifecycle``), since it decides how clients are told to authenticate.
+    """
+
+
 @frozen
 class Issued:
     """A token as its client gets it.
@@ -106,11 +126,17 @@ class ITokenService(Interface):
     def issue(identity: Identity, scopes: Sequence[Scope], offline: bool) -> Issued:
         """A token for what is allowed of what is asked for.
 
+        It ends when what the identity was found out by does.
+
         :param offline: whether a token to get others with is asked for, too.
+        :raises Unauthorized: that has ended.
         """
 
-    def refresh(token: str) -> Identity | None:
-        """Who has such a token to get others with; None if it is not good (any longer)."""
+    def refresh(token: str) -> Awaitable[Identity | None]:
+        """Who has such a token to get others with; None if it is not good (any longer).
+
+        :raises StorageUnavailable: nobody can tell at the moment.
+        """
 
     def key_set() -> dict[str, Any]:
         """The public keys of the tokens (RFC 7517 section 5)."""

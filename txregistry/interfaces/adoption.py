@@ -62,12 +62,16 @@ class Sight:
 
 @frozen
 class Finds:
-    """What the tree holds of a repository, or of a part of it; ``skipped`` could not be read."""
+    """What the tree holds of a repository, or of a part of it.
+
+    ``skipped`` counts what could not be read; ``unreadable`` are the manifests among that.
+    """
 
     blobs: Sequence[BlobRecord] = ()
     manifests: Sequence[ManifestRecord] = ()
     tags: Sequence[tuple[Tag, Digest]] = ()
     skipped: int = 0
+    unreadable: Sequence[Digest] = ()
 
 
 class IAdoption(Interface):

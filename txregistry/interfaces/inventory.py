@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 
+from attrs import frozen
 from zope.interface import Interface
 
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
 from .metadata import BlobRecord
+
+
+@frozen
+class TagRecord:
+    """A tag, what it points at, and when it was pushed last, in seconds since the epoch."""
+
+    tag: Tag
+    digest: Digest
+    updated: float
 
 
 class IInventory(Interface):
@@ -34,6 +44,11 @@ class IInventory(Interface):
         repository: RepositoryName, after: str, limit: int
     ) -> Awaitable[Sequence[tuple[Tag, Digest]]]:
         """Tags of a repository."""
+
+    def tag_records(
+        repository: RepositoryName, after: str, limit: int
+    ) -> Awaitable[Sequence[TagRecord]]:
+        """Tags of a repository, with when they were pushed."""
 
     def known_blobs(
         repository: RepositoryName, digests: Collection[Digest]

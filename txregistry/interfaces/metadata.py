@@ -226,10 +226,20 @@ class IMetadata(Interface):
         tag: Tag,
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        unmoved: float | None = None,
     ) -> Awaitable[Sequence[PendingChange]]:
         """Remove a tag; the manifest stays.
 
+        :param unmoved: a time in seconds since the epoch; a tag that was pushed later stays.
         :raises Conflict: there is no such tag.
+        """
+
+    def keep(repository: RepositoryName, digest: Digest) -> Awaitable[None]:
+        """Say that somebody relies on a blob or a manifest being there, before looking whether it
+        is; costs next to nothing unless it is waiting for its review.
+
+        Whoever is told afterwards that it is there may rely on that for as long as the lease of
+        the collection.
         """
 
     def start_upload(record: UploadRecord, limit: int) -> Awaitable[None]:

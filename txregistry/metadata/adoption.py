@@ -150,7 +150,7 @@ class SqliteAdoption:
 
     async def forget(self) -> None:
         def job(connection: Connection) -> None:
-            for table in ("tag", "reference", "manifest", "blob", "found"):
+            for table in ("tag", "reference", "manifest", "blob", "found", "review", "unreadable"):
                 connection.execute(f"DELETE FROM {table}")
             connection.execute("DELETE FROM repository")
             connection.execute(
@@ -247,6 +247,10 @@ def _adopt(
     if number is None and (finds.blobs or finds.manifests):
         number = require_repository(connection, repository, now)
     counts = _insert(connection, now, number, finds) if number is not None else [0, 0, 0]
+    connection.executemany(
+        "INSERT OR IGNORE INTO unreadable (repository, digest) VALUES (?, ?)",
+        [(repository, digest) for digest in finds.unreadable],
+    )
     connection.execute(
         "UPDATE adoption SET blobs = blobs + ?, manifests = manifests + ?, tags = tags + ?,"
         " skipped = skipped + ?, updated = ?",

@@ -21,6 +21,7 @@ from ..interfaces import (
 from ..model.digests import Digest
 from ..model.events import Event, Origin
 from ..model.names import RepositoryName, Tag
+from . import reviews
 from .queries import absent, repository_id
 
 Connection = sqlite3.Connection
@@ -109,11 +110,13 @@ def link_blob(
         )
         if not held:
             raise Conflict([blob.digest])
+    number = require_repository(connection, repository, now)
     connection.execute(
         "INSERT INTO blob (repository, digest, size, linked) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET size = excluded.size, linked = excluded.linked",
-        (require_repository(connection, repository, now), blob.digest, blob.size, now),
+        (number, blob.digest, blob.size, now),
     )
+    reviews.add(connection, "blob", number, [blob.digest], now)
     if upload is not None:
         connection.execute("DELETE FROM upload WHERE id = ?", (upload,))
 
@@ -126,6 +129,7 @@ def put_manifest(
     tags: Sequence[Tag],
     required: Sequence[Digest],
     fixed: Sequence[Tag],
+    actor: str,
 ) -> None:
     """Let a repository hold a manifest, and point tags at it.
 
@@ -136,11 +140,9 @@ def put_manifest(
     missing = absent(connection, repository, (), required)
     if missing:
         raise Conflict(missing)
+    before = {tag: _target(connection, number, tag) for tag in tags}
     for tag in fixed:
-        held = connection.execute(
-            "SELECT digest FROM tag WHERE repository = ? AND name = ?", (number, tag)
-        ).fetchone()
-        if held is not None and held[0] != manifest.digest:
+        if before.get(tag) not in (None, manifest.digest):
             raise TagFixed(tag)
     connection.execute(
         "INSERT INTO manifest (repository, digest, media_type, size, subject, artifact_type,"
@@ -158,6 +160,24 @@ def put_manifest(
         " ON CONFLICT DO UPDATE SET digest = excluded.digest, updated = excluded.updated",
         [(number, tag, manifest.digest, now) for tag in tags],
     )
+    if not tags:
+        reviews.add(connection, "manifest", number, [manifest.digest], now)
+    held = [*manifest.blobs, *manifest.children]
+    reviews.held_anew(connection, number, manifest.digest, held, tagged=bool(tags))
+    for tag, previous in before.items():
+        if previous != manifest.digest:
+            reviews.moved(connection, now, number, tag, manifest.digest, previous, actor)
+    connection.execute(
+        "DELETE FROM unreadable WHERE repository = ? AND digest = ?", (repository, manifest.digest)
+    )
+
+
+def _target(connection: Connection, number: int, tag: Tag) -> str | None:
+    """The digest that a tag points at."""
+    row = connection.execute(
+        "SELECT digest FROM tag WHERE repository = ? AND name = ?", (number, tag)
+    ).fetchone()
+    return row[0] if row is not None else None
 
 
 def manifest_row(number: int, manifest: ManifestRecord, now: float) -> tuple[object, ...]:
@@ -188,9 +208,16 @@ def _references(number: int, manifest: ManifestRecord) -> Iterator[tuple[int, st
             yield number, manifest.digest, digest, kind
 
 
-def delete_blob(connection: Connection, repository: RepositoryName, digest: Digest) -> None:
-    """Take a blob out of a repository.
+def delete_blob(
+    connection: Connection,
+    now: float,
+    repository: RepositoryName,
+    digest: Digest,
+    since: float | None = None,
+) -> None:
+    """Take a blob out of a repository; its bytes are reviewed.
 
+    :param since: when they have lost their holder, without it now.
     :raises Conflict: the repository does not hold it.
     """
     deleted = connection.execute(
@@ -200,10 +227,16 @@ def delete_blob(connection: Connection, repository: RepositoryName, digest: Dige
     )
     if not deleted.rowcount:
         raise Conflict([digest])
+    reviews.add(connection, "content", 0, [digest], now, since)
 
 
 def delete_manifest(
-    connection: Connection, repository: RepositoryName, digest: Digest, tags: Sequence[Tag]
+    connection: Connection,
+    now: float,
+    repository: RepositoryName,
+    digest: Digest,
+    tags: Sequence[Tag],
+    actor: str,
 ) -> None:
     """Take a manifest and its tags out of a repository.
 
@@ -213,29 +246,59 @@ def delete_manifest(
     found = connection.execute(
         "SELECT name FROM tag WHERE repository = ? AND digest = ?", (number, digest)
     )
-    unexpected = [name for (name,) in found if name not in tags]
-    if unexpected:
-        raise Conflict(unexpected)
+    names = [name for (name,) in found]
+    unexpected = [name for name in names if name not in tags]
+    if number is None or unexpected:
+        raise Conflict(unexpected or [digest])
     connection.execute("DELETE FROM tag WHERE repository = ? AND digest = ?", (number, digest))
+    for name in names:
+        reviews.moved(connection, now, number, name, None, digest, actor)
+    remove_manifest(connection, now, number, digest)
+
+
+def remove_manifest(
+    connection: Connection, now: float, number: int, digest: Digest, since: float | None = None
+) -> None:
+    """Take a manifest without tags out of a repository; what it held is reviewed.
+
+    :param since: when that has lost its holder, without it now.
+    :raises Conflict: the repository does not hold it.
+    """
+    reviews.released(connection, number, digest, now, since)
     deleted = connection.execute(
         "DELETE FROM manifest WHERE repository = ? AND digest = ?", (number, digest)
     )
     if not deleted.rowcount:
         raise Conflict([digest])
+    reviews.forget(connection, "manifest", number, [digest])
 
 
-def delete_tag(connection: Connection, repository: RepositoryName, tag: Tag) -> None:
-    """Remove a tag.
+def delete_tag(
+    connection: Connection,
+    now: float,
+    repository: RepositoryName,
+    tag: Tag,
+    actor: str,
+    since: float | None = None,
+    unmoved: float | None = None,
+) -> None:
+    """Remove a tag; its manifest is reviewed.
 
+    :param since: when that has lost its holder, without it now.
+    :param unmoved: a tag that was pushed after this time stays.
     :raises Conflict: there is no such tag.
     """
-    deleted = connection.execute(
-        "DELETE FROM tag WHERE name = ? AND repository ="
-        " (SELECT id FROM repository WHERE name = ?)",
-        (tag, repository),
-    )
-    if not deleted.rowcount:
+    number = repository_id(connection, repository)
+    row = connection.execute(
+        "SELECT digest FROM tag WHERE repository = ?1 AND name = ?2"
+        " AND (?3 IS NULL OR updated <= ?3)",
+        (number, tag, unmoved),
+    ).fetchone()
+    if number is None or row is None:
         raise Conflict([tag])
+    previous: str = row[0]
+    connection.execute("DELETE FROM tag WHERE repository = ? AND name = ?", (number, tag))
+    reviews.moved(connection, now, number, tag, None, previous, actor, since)
 
 
 def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define
 from zope.interface import implementer
 
-from ..interfaces import BlobRecord, IInventory
+from ..interfaces import BlobRecord, IInventory, TagRecord
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
 from .queries import Connection
@@ -30,6 +30,10 @@ MANIFESTS = f"""
 """
 TAGS = f"""
     SELECT name, digest FROM tag WHERE repository = {NUMBER} AND name > ? ORDER BY name LIMIT ?
+"""
+TAG_RECORDS = f"""
+    SELECT name, digest, updated FROM tag WHERE repository = {NUMBER} AND name > ?
+    ORDER BY name LIMIT ?
 """
 KNOWN_BLOBS = f"""
     SELECT digest FROM blob WHERE repository = {NUMBER}
@@ -78,6 +82,12 @@ class SqliteInventory:
     ) -> Sequence[tuple[Tag, Digest]]:
         rows = await self._rows(TAGS, repository, after, limit)
         return [(Tag(name), Digest(digest)) for name, digest in rows]
+
+    async def tag_records(
+        self, repository: RepositoryName, after: str, limit: int
+    ) -> Sequence[TagRecord]:
+        rows = await self._rows(TAG_RECORDS, repository, after, limit)
+        return [TagRecord(Tag(name), Digest(digest), updated) for name, digest, updated in rows]
 
     async def known_blobs(
         self, repository: RepositoryName, digests: Collection[Digest]

@@ -148,6 +148,48 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX found_unread ON found (name) WHERE NOT read",
     ),
     (
+        # What may have lost its last holder. Content belongs to no repository: its number is 0.
+        """
+        CREATE TABLE review (
+            kind TEXT NOT NULL CHECK (kind IN ('tag', 'manifest', 'blob', 'content')),
+            repository INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            since REAL NOT NULL,
+            fresh REAL NOT NULL,
+            PRIMARY KEY (kind, repository, name)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX review_by_time ON review (kind, since, fresh)",
+        # Manifests of the tree that could not be read: nobody knows what they hold.
+        """
+        CREATE TABLE unreadable (
+            repository TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            PRIMARY KEY (repository, digest)
+        ) WITHOUT ROWID
+        """,
+        # An older version has only counted what it left out.
+        """
+        INSERT INTO unreadable (repository, digest) SELECT name, '' FROM repository
+        WHERE (SELECT skipped FROM adoption) > 0
+        """,
+        # Every move of a tag; digest NULL is its removal, previous NULL its beginning.
+        """
+        CREATE TABLE move (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            repository TEXT NOT NULL,
+            tag TEXT NOT NULL,
+            at REAL NOT NULL,
+            digest TEXT,
+            previous TEXT,
+            actor TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX move_by_tag ON move (repository, tag, id)",
+        "CREATE INDEX move_by_previous ON move (repository, previous, at)",
+        "CREATE INDEX move_by_time ON move (at)",
+    ),
+    (
         # What this registry calls itself in events, for ever: one row.
         "CREATE TABLE registry (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL)",
         "INSERT INTO registry VALUES (1, lower(hex(randomblob(16))))",

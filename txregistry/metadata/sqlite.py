@@ -40,7 +40,7 @@ from ..model.names import Reference, RepositoryName, Tag
 from ..model.pages import Listing, Page
 from ..shared import SharedNumber
 from . import changes as change
-from . import queries
+from . import queries, reviews
 from .journal import write_anew
 from .schema import migrate
 from .writer import Writer, database_error
@@ -159,6 +159,18 @@ class SqliteMetadata:
     async def look_far(self, query: Callable[..., T], *arguments: Any) -> T:
         """A query that may be long, in a thread."""
         return await self.world.in_thread(self._locked, query, arguments)
+
+    async def look_apart(self, query: Callable[..., T], *arguments: Any) -> T:
+        """A query that takes long, over one state of the database, in nobody's way."""
+        return await self.world.in_thread(self._apart, query, arguments)
+
+    def _apart(self, query: Callable[..., T], arguments: Sequence[Any]) -> T:
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+            return self._guarded(connection, query, arguments)
+        finally:
+            connection.close()
 
     def _locked(self, query: Callable[..., T], arguments: Sequence[Any]) -> T:
         with self._far_lock:
@@ -315,7 +327,9 @@ class SqliteMetadata:
         fixed: Sequence[Tag] = (),
     ) -> Sequence[PendingChange]:
         return await self._change(
-            lambda c, now: change.put_manifest(c, now, repository, record, tags, required, fixed),
+            lambda c, now: change.put_manifest(
+                c, now, repository, record, tags, required, fixed, _actor(events)
+            ),
             changes,
             events,
         )
@@ -328,7 +342,7 @@ class SqliteMetadata:
         events: Sequence[Event],
     ) -> Sequence[PendingChange]:
         return await self._change(
-            lambda c, now: change.delete_blob(c, repository, digest), changes, events
+            lambda c, now: change.delete_blob(c, now, repository, digest), changes, events
         )
 
     async def delete_manifest(
@@ -340,7 +354,9 @@ class SqliteMetadata:
         events: Sequence[Event],
     ) -> Sequence[PendingChange]:
         return await self._change(
-            lambda c, now: change.delete_manifest(c, repository, digest, tags), changes, events
+            lambda c, now: change.delete_manifest(c, now, repository, digest, tags, _actor(events)),
+            changes,
+            events,
         )
 
     async def delete_tag(
@@ -349,10 +365,22 @@ class SqliteMetadata:
         tag: Tag,
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        unmoved: float | None = None,
     ) -> Sequence[PendingChange]:
         return await self._change(
-            lambda c, now: change.delete_tag(c, repository, tag), changes, events
+            lambda c, now: change.delete_tag(
+                c, now, repository, tag, _actor(events), unmoved=unmoved
+            ),
+            changes,
+            events,
         )
+
+    async def keep(self, repository: RepositoryName, digest: Digest) -> None:
+        if self.look(reviews.at_risk, repository, digest):
+            now = self.clock()
+            await self._write(
+                lambda c: reviews.keep(c, now, repository, digest), visible=True, durable=False
+            )
 
     async def start_upload(self, record: UploadRecord, limit: int) -> None:
         await self._write(lambda c: change.start_upload(c, record, limit), durable=False)
@@ -366,6 +394,11 @@ class SqliteMetadata:
 
     async def settled(self, ids: Sequence[int]) -> None:
         await self._write(lambda c: change.settle(c, ids), durable=False)
+
+
+def _actor(events: Sequence[Event]) -> str:
+    """Who does what events tell of."""
+    return events[0].origin.actor if events else ""
 
 
 @contextmanager

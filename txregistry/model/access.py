@@ -75,7 +75,8 @@ class Identity:
     ``stamp`` what it recognises by that the identity is still what it was: another password, or
     none, has another stamp. ``scopes`` limit what may be done, None for no limit; ``sufficient``
     scopes grant by themselves, without a rule. ``until`` is the time, in seconds since the epoch,
-    from which on the credentials have to be looked at again.
+    from which on the credentials have to be looked at again, and ``ends`` the time after which
+    nothing that was given for them may be good.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Identity:
     sufficient: bool = False
     bearer: bool = False
     until: float = float("inf")
+    ends: float = float("inf")
 
     @property
     def anonymous(self) -> bool:
@@ -118,4 +120,14 @@ class Token:
         return "Token()"
 
 
-Credentials = Password | Token
+@frozen
+class Certificate:
+    """A client's certificate in DER, as it was verified when its TLS connection began."""
+
+    der: bytes
+
+    def __repr__(self) -> str:
+        return "Certificate()"
+
+
+Credentials = Password | Token | Certificate

@@ -1,4 +1,5 @@
-"""Globs for repository names and tags, which take time in proportion to the text they look at.
+"""Globs for repository names, tags and claims. Those for the first two take time in proportion to
+the text they look at, those for claims to its square.
 
 May import the standard library.
 """
@@ -50,13 +51,31 @@ def tag_glob(text: str) -> re.Pattern[str]:
     return re.compile(_part(text, "."))
 
 
-def _part(text: str, character: str) -> str:
-    """A part of a pattern; each star takes the least that lets the rest match, and never less."""
+def text_glob(text: str) -> re.Pattern[str]:
+    """A pattern for any text, in which ``*`` stands for any characters but a slash, ``**`` for any.
+
+    :raises ValueError: with a sentence, if it is empty or too long.
+    """
+    if not text or len(text) > MAXIMUM:
+        raise ValueError(f"the glob {text[:50]!r} is empty or too long")
+    *firsts, last = re.split(r"\*{2,}", text)
+    if not firsts:
+        return re.compile(_part(last, "[^/]"))
+    # What is followed by anything may as well end as early as it can.
+    pattern = "(?>.*?".join(f"{_part(piece, '[^/]', early=True)})" for piece in firsts)
+    return re.compile(f"(?>{pattern}.*{_part(last, '[^/]')}", re.DOTALL)
+
+
+def _part(text: str, character: str, early: bool = False) -> str:
+    """A part of a pattern; each star takes the least that lets the rest match, and never less.
+
+    :param early: whether the last star does so, too; otherwise it reaches as far as it can.
+    """
     first, *rest = re.sub(r"\*+", "*", text).split("*")
     if not rest:
         return re.escape(first)
     pattern = re.escape(first)
-    for piece in rest[:-1]:
+    for piece in rest if early else rest[:-1]:
         # Atomic: the first place where a piece is found is as good as any later one.
         pattern += f"(?>{character}*?{re.escape(piece)})"
-    return pattern + f"{character}*{re.escape(rest[-1])}"
+    return pattern if early else pattern + f"{character}*{re.escape(rest[-1])}"

@@ -128,7 +128,6 @@ class Manifests:
         self._check_urls(document)
         record = manifest_record(document, actual, len(body))
         required = await self._check_references(repository, document)
-        await self._store(actual, body)
         changes = [layout.link(layout.revision_link(repository, actual), actual)]
         for tag in tags:
             changes.append(layout.link(layout.tag_index(repository, tag, actual), actual))
@@ -138,9 +137,12 @@ class Manifests:
         )
         events = [event] if not tags else [_tagged(event, tag) for tag in tags]
         try:
-            pending = await self.metadata.put_manifest(
-                repository, record, tags, required, changes, events, fixed
-            )
+            # Nobody may remove the bytes between the two.
+            async with self.tree.locks.holding(layout.content(actual)):
+                await self._store(actual, body)
+                pending = await self.metadata.put_manifest(
+                    repository, record, tags, required, changes, events, fixed
+                )
         except Conflict as conflict:
             raise ManifestBlobUnknown(conflict.missing) from None
         except TagFixed as error:
@@ -174,7 +176,7 @@ class Manifests:
                 )
             changes = []
             for tag in tags:
-                changes += await self._untagging(repository, tag)
+                changes += await self.untagging(repository, tag)
             changes.append(layout.unlink(layout.revision_link(repository, digest)))
             events = [Event(EventAction.DELETE, repository, digest, origin=origin)]
             untagged = Event(EventAction.DELETE, repository, origin=origin)
@@ -189,22 +191,25 @@ class Manifests:
             return
         raise unknown(digest)
 
-    async def delete_tag(self, repository: RepositoryName, tag: Tag, origin: Origin) -> None:
+    async def delete_tag(
+        self, repository: RepositoryName, tag: Tag, origin: Origin, unmoved: float | None = None
+    ) -> None:
         """Remove a tag.
 
+        :param unmoved: a time in seconds since the epoch; a tag that was pushed later stays.
         :raises ManifestUnknown: there is no such tag.
         """
         if await self.metadata.manifest(repository, tag) is None:
             raise unknown(tag)
-        changes = await self._untagging(repository, tag)
+        changes = await self.untagging(repository, tag)
         event = _tagged(Event(EventAction.DELETE, repository, origin=origin), tag)
         try:
-            pending = await self.metadata.delete_tag(repository, tag, changes, [event])
+            pending = await self.metadata.delete_tag(repository, tag, changes, [event], unmoved)
         except Conflict:
             raise unknown(tag) from None
         await self.tree.apply(pending)
 
-    async def _untagging(self, repository: RepositoryName, tag: Tag) -> list[TreeChange]:
+    async def untagging(self, repository: RepositoryName, tag: Tag) -> list[TreeChange]:
         """Every object of a tag, the pointer first."""
         current = layout.tag_current(repository, tag)
         keys = [current]
@@ -230,15 +235,14 @@ class Manifests:
         return body
 
     async def _store(self, digest: Digest, body: bytes) -> None:
-        """Make the bytes durable, unless they are there already and whole."""
+        """Make the bytes durable, unless they are there already and whole; with their lock held."""
         key = layout.content(digest)
-        async with self.tree.locks.holding(key):
-            try:
-                if await self.driver.get(key) == body:
-                    return
-            except ObjectMissing:
-                pass
-            await self.driver.put(key, body)
+        try:
+            if await self.driver.get(key) == body:
+                return
+        except ObjectMissing:
+            pass
+        await self.driver.put(key, body)
 
     def _remember(self, digest: Digest, body: bytes) -> None:
         self._bodies[digest] = body

@@ -143,7 +143,8 @@ class TreeReader:
         blobs, skipped = await self._blobs(repository, wanted.layers, sight)
         manifests, more = await self._manifests(repository, wanted.revisions, sight)
         tags, broken = await self._tags(repository, wanted.tags, sight)
-        return Finds(blobs, manifests, tags, wanted.skipped + skipped + more + broken)
+        count = wanted.skipped + skipped + len(more) + broken
+        return Finds(blobs, manifests, tags, count, more)
 
     async def named(self, repository: RepositoryName, tag: Tag, sight: Sight) -> Finds:
         """A tag with its manifest."""
@@ -177,7 +178,7 @@ class TreeReader:
         """Those layers which are manifests of schema 1."""
         linked, _ = await self._blobs(repository, digests, sight, quiet=True)
         small = [blob.digest for blob in linked if blob.size <= SMALL]
-        manifests, _ = await self._documents(repository, small, schema1=True)
+        manifests = await self._documents(repository, small, schema1=True)
         return Finds(linked, manifests) if manifests else Finds()
 
     async def blob(self, repository: RepositoryName, digest: Digest, sight: Sight) -> Finds:
@@ -192,7 +193,8 @@ class TreeReader:
         quiet: bool = False,
     ) -> tuple[list[BlobRecord], int]:
         keys = {layout.layer_link(repository, digest): digest for digest in digests}
-        linked, skipped = await self._linked(repository, keys, sight)
+        linked, damaged = await self._linked(repository, keys, sight)
+        skipped = len(damaged)
         sizes = await self._bulk.sizes([layout.content(digest) for digest in linked])
         found: list[BlobRecord] = []
         for digest, size in zip(linked, sizes, strict=True):
@@ -210,19 +212,21 @@ class TreeReader:
         digests: Sequence[Digest],
         sight: Sight,
         anywhere: bool = False,
-    ) -> tuple[list[ManifestRecord], int]:
+    ) -> tuple[list[ManifestRecord], list[Digest]]:
+        """The records of manifests, and those that are there but cannot be read."""
         keys = {layout.revision_link(repository, digest): digest for digest in digests}
-        linked, skipped = await self._linked(repository, keys, sight)
+        linked, damaged = await self._linked(repository, keys, sight)
         if anywhere and len(linked) < len(digests):
             others = [digest for digest in digests if digest not in linked]
             keys = {layout.layer_link(repository, digest): digest for digest in others}
             linked += (await self._linked(repository, keys, sight))[0]
-        found, more = await self._documents(repository, linked)
-        return found, skipped + more
+        found = await self._documents(repository, linked)
+        held = {record.digest for record in found}
+        return found, damaged + [digest for digest in linked if digest not in held]
 
     async def _documents(
         self, repository: RepositoryName, digests: Sequence[Digest], schema1: bool = False
-    ) -> tuple[list[ManifestRecord], int]:
+    ) -> list[ManifestRecord]:
         """The records of manifests whose bytes are there and whole."""
         bodies = await self._bulk.contents([layout.content(digest) for digest in digests])
         pairs = list(zip(digests, bodies, strict=True))
@@ -233,7 +237,7 @@ class TreeReader:
                 if record is None:
                     what = "missing, or too many" if body is None else "damaged"
                     self._skip(repository, digest, f"the bytes of the manifest are {what}")
-        return found, len(digests) - len(found)
+        return found
 
     async def _tags(
         self, repository: RepositoryName, tags: Sequence[Tag], sight: Sight
@@ -253,21 +257,21 @@ class TreeReader:
 
     async def _linked(
         self, repository: RepositoryName, keys: dict[str, Digest], sight: Sight
-    ) -> tuple[list[Digest], int]:
-        """Digests whose link is there and says what it should."""
+    ) -> tuple[list[Digest], list[Digest]]:
+        """Digests whose link is there and says what it should, and those whose link does not."""
         usable = [key for key in keys if key not in sight.pending]
         found: list[Digest] = []
-        skipped = 0
+        damaged: list[Digest] = []
         for key, content in zip(usable, await self._bulk.contents(usable), strict=True):
             if content is None:
                 continue
             if layout.read_link(content) == keys[key]:
                 found.append(keys[key])
                 continue
-            skipped += 1
+            damaged.append(keys[key])
             what = "is empty" if not content.strip() else "holds another digest, or none"
             self._skip(repository, keys[key], f"its link {what}")
-        return found, skipped
+        return found, damaged
 
     def _skip(self, repository: RepositoryName, what: str, why: str) -> None:
         self._log.warn(

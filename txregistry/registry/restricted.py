@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from attrs import frozen
+from attrs import define, frozen
 from zope.interface import directlyProvides, implementer
 
 from ..interfaces import IDoor, IRegistry
@@ -16,15 +16,17 @@ from ..model.errors import Unsupported
 from ..model.events import Origin
 
 DELETES = frozenset({"delete_blob", "delete_manifest", "delete_tag"})
-WRITES = DELETES | {
-    "start_upload",
-    "upload",
-    "append",
-    "finish_upload",
-    "cancel_upload",
-    "mount_blob",
-    "put_manifest",
-}
+PUSHES = frozenset(
+    {
+        "start_upload",
+        "upload",
+        "append",
+        "finish_upload",
+        "cancel_upload",
+        "mount_blob",
+        "put_manifest",
+    }
+)
 
 
 class RestrictedRegistry:
@@ -45,16 +47,26 @@ class RestrictedRegistry:
         raise Unsupported(self._reason)
 
 
+@define
+class Mode:
+    """What is refused at the moment, and why; may change while the registry serves."""
+
+    refused: frozenset[str] = frozenset()
+    reason: str = ""
+
+
 @implementer(IDoor)
 @frozen
 class RestrictedDoor:
-    """Admits to a restricted registry."""
+    """Admits to a registry of which something may be switched off."""
 
     inner: IDoor
-    refused: frozenset[str]
-    reason: str
+    mode: Mode
 
     async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
         registry = await self.inner.admit(origin, identity)
-        return RestrictedRegistry(registry, self.refused, self.reason)  # type: ignore[return-value]
+        mode = self.mode
+        if not mode.refused:
+            return registry
+        return RestrictedRegistry(registry, mode.refused, mode.reason)  # type: ignore[return-value]

@@ -87,6 +87,8 @@ class StoredRegistry:
 
     async def describe_blob(self, repository: RepositoryName, digest: Digest) -> Descriptor:
         with storage_errors():
+            # Whoever is told that it is there will not push it.
+            await self.core.metadata.keep(repository, digest)
             record = await self._blob(repository, digest)
             return Descriptor(OCTET_STREAM, digest, record.size)
 
@@ -122,19 +124,21 @@ class StoredRegistry:
         if locating is None:
             return None
         with storage_errors():
+            await self.core.metadata.keep(repository, digest)
             await self._blob(repository, digest)
             return await locating.locate(layout.content(digest), method, lifetime)
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         with storage_errors():
+            if isinstance(reference, Digest):
+                await self.core.metadata.keep(repository, reference)
             return await self.core.manifests.get(repository, reference)
 
     async def describe_manifest(
         self, repository: RepositoryName, reference: Reference
     ) -> Descriptor:
-        with storage_errors():
-            # Its bytes are looked at, so that what is told to be there can be had.
-            return (await self.core.manifests.get(repository, reference)).descriptor
+        # Its bytes are looked at, so that what is told to be there can be had.
+        return (await self.get_manifest(repository, reference)).descriptor
 
     async def tags(self, repository: RepositoryName, page: Page) -> Listing[Tag]:
         with storage_errors():

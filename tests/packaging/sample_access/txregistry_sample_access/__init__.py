@@ -1,0 +1,1 @@
+"""A crew that shares a password, and homes that are their owners'."""

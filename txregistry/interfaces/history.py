@@ -1,0 +1,84 @@
+"""The history of tags, and how much there is: what the database can tell of a repository's life.
+
+May import the model, attrs, zope.interface and ``twisted.plugin``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+
+from attrs import frozen
+from zope.interface import Interface
+
+from ..model.digests import Digest
+from ..model.names import RepositoryName, Tag
+from .collection import Review
+
+
+@frozen
+class Move:
+    """A tag was pointed somewhere else.
+
+    ``at`` is in seconds since the epoch; ``digest`` is None when it was deleted, ``previous`` when
+    it was not there before; ``actor`` is who did it, empty for anonymous.
+    """
+
+    id: int
+    tag: Tag
+    at: float
+    digest: Digest | None
+    previous: Digest | None
+    actor: str
+
+
+@frozen
+class Usage:
+    """What a repository holds, in bytes: ``own`` what no other repository holds, ``total`` all."""
+
+    repository: RepositoryName
+    tags: int
+    manifests: int
+    blobs: int
+    own: int
+    total: int
+
+
+class IHistory(Interface):
+    """What was, what is how large, and what a deletion would mean. Everything may be long."""
+
+    def moves(
+        repository: RepositoryName, tag: Tag | None, before: int | None, limit: int
+    ) -> Awaitable[Sequence[Move]]:
+        """Moves of a tag, or of all of a repository, the latest first.
+
+        :param before: the number of a move; only earlier ones.
+        """
+
+    def as_of(repository: RepositoryName, tag: Tag, at: float) -> Awaitable[Digest | None]:
+        """What a tag pointed at at a time, in seconds since the epoch; None if it was not there,
+        or if the memory does not reach that far."""
+
+    def forget(before: float) -> Awaitable[int]:
+        """Forget moves from before a time; how many these were."""
+
+    def usage(repository: RepositoryName | None) -> Awaitable[Sequence[Usage]]:
+        """What one repository, or each of them, holds."""
+
+    def distinct() -> Awaitable[int]:
+        """Bytes that are held, whoever holds them: each digest once."""
+
+    def impact(
+        repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]
+    ) -> Awaitable[tuple[Sequence[tuple[Review, int]], int]]:
+        """What would go in the end if tags and manifests of a repository were deleted.
+
+        :param tags: None for everything that the repository holds.
+        :return: what would go, each with its size in bytes; and how many blobs that the manifests
+            among these refer to would stay, since something else holds them.
+        """
+
+    def parents(repository: RepositoryName, digest: Digest) -> Awaitable[Sequence[Digest]]:
+        """Indexes of a repository that a manifest is in."""
+
+    def remove_repository(repository: RepositoryName) -> Awaitable[bool]:
+        """Forget a repository that holds nothing any more; False if it holds something."""

@@ -1,0 +1,210 @@
+"""The history of tags, sizes of repositories, and what a deletion would mean.
+
+May import the model, the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import define
+from zope.interface import implementer
+
+from ..interfaces import IHistory, Move, Review, ReviewKind, Usage
+from ..model.digests import Digest
+from ..model.names import RepositoryName, Tag
+from .collection import told
+from .holders import REFERENCES, Simulation, Thing
+from .queries import repository_id
+from .sqlite import SqliteMetadata
+
+Connection = sqlite3.Connection
+
+MOVES = """
+    SELECT id, tag, at, digest, previous, actor FROM move
+    WHERE repository = ?1 AND (?2 IS NULL OR tag = ?2) AND (?3 IS NULL OR id < ?3)
+    ORDER BY id DESC LIMIT ?4
+"""
+AS_OF = """
+    SELECT digest FROM move WHERE repository = ? AND tag = ? AND at <= ? ORDER BY id DESC LIMIT 1
+"""
+BEFORE_ALL = "SELECT previous FROM move WHERE repository = ? AND tag = ? ORDER BY id LIMIT 1"
+PRESENT = """
+    SELECT digest FROM tag JOIN repository ON repository.id = tag.repository
+    WHERE repository.name = ? AND tag.name = ?
+"""
+USAGE = """
+    WITH held AS (
+        SELECT repository, digest, size, 1 AS is_blob FROM blob
+        UNION ALL SELECT repository, digest, size, 0 FROM manifest
+            WHERE NOT EXISTS (SELECT 1 FROM blob
+                WHERE blob.repository = manifest.repository AND blob.digest = manifest.digest)
+    ), counted AS (SELECT digest, count(*) AS holders FROM held GROUP BY digest)
+    SELECT repository.name,
+        (SELECT count(*) FROM tag WHERE tag.repository = repository.id),
+        (SELECT count(*) FROM manifest WHERE manifest.repository = repository.id),
+        coalesce(sum(is_blob), 0),
+        coalesce(sum(CASE holders WHEN 1 THEN size ELSE 0 END), 0),
+        coalesce(sum(size), 0)
+    FROM repository
+        LEFT JOIN held ON held.repository = repository.id
+        LEFT JOIN counted ON counted.digest = held.digest
+    GROUP BY repository.id ORDER BY repository.name
+"""
+USAGE_OF_ONE = """
+    WITH held AS (
+        SELECT digest, size, 1 AS is_blob FROM blob WHERE repository = ?1
+        UNION ALL SELECT digest, size, 0 FROM manifest WHERE repository = ?1
+            AND NOT EXISTS (SELECT 1 FROM blob
+                WHERE blob.repository = ?1 AND blob.digest = manifest.digest)
+    )
+    SELECT ?2,
+        (SELECT count(*) FROM tag WHERE repository = ?1),
+        (SELECT count(*) FROM manifest WHERE repository = ?1),
+        coalesce(sum(is_blob), 0),
+        coalesce(sum(CASE WHEN EXISTS (
+                SELECT 1 FROM blob WHERE blob.digest = held.digest AND repository <> ?1)
+            OR EXISTS (
+                SELECT 1 FROM manifest WHERE manifest.digest = held.digest AND repository <> ?1)
+            THEN 0 ELSE size END), 0),
+        coalesce(sum(size), 0)
+    FROM held
+"""
+DISTINCT = """
+    SELECT coalesce(sum(size), 0) FROM (
+        SELECT digest, max(size) AS size FROM (
+            SELECT digest, size FROM blob UNION ALL SELECT digest, size FROM manifest)
+        GROUP BY digest)
+"""
+EVERYTHING = """
+    SELECT 'tag', name FROM tag WHERE repository = ?1
+    UNION ALL SELECT 'manifest', digest FROM manifest WHERE repository = ?1
+    UNION ALL SELECT 'blob', digest FROM blob WHERE repository = ?1
+"""
+INDEXES = """
+    SELECT manifest FROM reference JOIN repository ON repository.id = reference.repository
+    WHERE repository.name = ? AND digest = ? AND kind = 'child' ORDER BY manifest LIMIT 100
+"""
+HOLDS = """
+    SELECT 1 FROM blob WHERE repository = ?1 UNION ALL SELECT 1 FROM manifest WHERE repository = ?1
+    LIMIT 1
+"""
+
+
+@implementer(IHistory)
+@define(eq=False)
+class SqliteHistory:
+    """The contract is that of ``IHistory``."""
+
+    metadata: SqliteMetadata
+
+    async def moves(
+        self, repository: RepositoryName, tag: Tag | None, before: int | None, limit: int
+    ) -> Sequence[Move]:
+        rows = await self._rows(MOVES, repository, tag, before, limit)
+        return [
+            Move(number, Tag(name), at, _digest(digest), _digest(previous), actor)
+            for number, name, at, digest, previous, actor in rows
+        ]
+
+    async def as_of(self, repository: RepositoryName, tag: Tag, at: float) -> Digest | None:
+        def query(connection: Connection) -> str | None:
+            for statement, values in (
+                (AS_OF, (repository, tag, at)),
+                (BEFORE_ALL, (repository, tag)),
+                # It has not moved since anybody remembers.
+                (PRESENT, (repository, tag)),
+            ):
+                row = connection.execute(statement, values).fetchone()
+                if row is not None:
+                    return row[0]  # type: ignore[no-any-return]
+            return None
+
+        return _digest(await self.metadata.look_far(query))
+
+    async def forget(self, before: float) -> int:
+        if not await self._rows("SELECT 1 FROM move WHERE at < ? LIMIT 1", before):
+            return 0
+        return await self.metadata.transact(
+            lambda c: c.execute("DELETE FROM move WHERE at < ?", (before,)).rowcount, durable=False
+        )
+
+    async def usage(self, repository: RepositoryName | None) -> Sequence[Usage]:
+        def query(connection: Connection) -> list[Any]:
+            if repository is None:
+                return connection.execute(USAGE).fetchall()
+            number = repository_id(connection, repository)
+            if number is None:
+                return []
+            return connection.execute(USAGE_OF_ONE, (number, repository)).fetchall()
+
+        rows = await self.metadata.look_apart(query)
+        return [Usage(RepositoryName(name), *counts) for name, *counts in rows]
+
+    async def distinct(self) -> int:
+        return int((await self.metadata.look_apart(lambda c: c.execute(DISTINCT).fetchone()))[0])
+
+    async def impact(
+        self, repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]
+    ) -> tuple[Sequence[tuple[Review, int]], int]:
+        return await self.metadata.look_apart(_impact, repository, tags, manifests)
+
+    async def parents(self, repository: RepositoryName, digest: Digest) -> Sequence[Digest]:
+        return [Digest(row[0]) for row in await self._rows(INDEXES, repository, digest)]
+
+    async def remove_repository(self, repository: RepositoryName) -> bool:
+        def job(connection: Connection) -> bool:
+            number = repository_id(connection, repository)
+            if number is None:
+                return True
+            if connection.execute(HOLDS, (number,)).fetchone() is not None:
+                return False
+            connection.execute("DELETE FROM review WHERE repository = ?", (number,))
+            connection.execute("DELETE FROM repository WHERE id = ?", (number,))
+            return True
+
+        return await self.metadata.transact(job)
+
+    async def _rows(self, statement: str, *values: Any) -> list[Any]:
+        return await self.metadata.look_far(
+            lambda connection: connection.execute(statement, values).fetchall()
+        )
+
+
+def _impact(
+    connection: Connection,
+    repository: RepositoryName,
+    tags: Sequence[Tag] | None,
+    manifests: Sequence[Digest],
+) -> tuple[list[tuple[Review, int]], int]:
+    number = repository_id(connection, repository)
+    if number is None:
+        return [], 0
+    if tags is None:
+        rows = connection.execute(EVERYTHING, (number,)).fetchall()
+        things = [Thing(ReviewKind(kind), number, name) for kind, name in rows]
+    else:
+        things = [Thing(ReviewKind.MANIFEST, number, digest) for digest in manifests]
+        for digest in manifests:
+            rows = connection.execute(
+                "SELECT name FROM tag WHERE repository = ? AND digest = ?", (number, digest)
+            ).fetchall()
+            things += [Thing(ReviewKind.TAG, number, name) for (name,) in rows]
+        things += [Thing(ReviewKind.TAG, number, tag) for tag in tags]
+    simulation = Simulation(connection, float("inf"))
+    simulation.remove(dict.fromkeys(things))
+    gone = simulation.gone
+    referred = {
+        digest
+        for thing in gone
+        if thing.kind is ReviewKind.MANIFEST
+        for (digest,) in connection.execute(REFERENCES, (number, thing.name))
+    }
+    shared = [each for each in referred if Thing(ReviewKind.CONTENT, 0, each) not in gone]
+    return told(connection, simulation), len(shared)
+
+
+def _digest(text: str | None) -> Digest | None:
+    return Digest(text) if text is not None else None

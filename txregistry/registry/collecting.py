@@ -1,0 +1,198 @@
+"""Removing what nobody holds any more, while everybody goes on pushing and pulling.
+
+What has lost its last holder waits for its review; until then a push, a mount or a look at it
+brings it back. A manifest or a blob that is still without a holder leaves its repository in one
+transaction, and its link the tree; what it held is reviewed in turn. The bytes go later, when no
+repository holds them, under the lock that everybody holds who publishes them. Each step may be the
+last one of its process: the next one goes on there.
+May import the model, the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.internet.task import deferLater
+
+from ..finishing import together
+from ..interfaces import (
+    Due,
+    ICollection,
+    IDeferredSync,
+    IStorageDriver,
+    ObjectMissing,
+    Review,
+    ReviewKind,
+    TreeChange,
+)
+from ..model.digests import Digest
+from ..model.names import RepositoryName, Tag
+from ..shared import KeyLocks
+from . import layout
+from .manifests import Manifests
+from .tree import Tree
+
+BATCH = 100
+AT_ONCE = 8
+"""Objects that are removed at a time."""
+
+Told = Callable[[Review, int], None]
+
+
+@frozen
+class Waits:
+    """How long what has no holder is kept, in seconds.
+
+    ``delay`` from the loss of the last holder to the review; ``lease`` from the last push, mount
+    or look; ``grace`` from the last repository's end to the bytes'. ``protect`` is how long a
+    manifest is kept that a tag has left.
+    """
+
+    delay: float
+    lease: float
+    grace: float
+    protect: float = 0.0
+
+
+@define
+class CollectionCounters:
+    """What collecting has done since the process started, for whoever shows numbers."""
+
+    passes: int = 0
+    tags: int = 0
+    manifests: int = 0
+    blobs: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+
+@define(eq=False)
+class Collector:
+    """Decides reviews, one pass after the other.
+
+    :param alone: the lock that only one collector holds, in whichever process.
+    :param untagged: whether manifests go that no tag, index or subject holds.
+    :param rest: how long to rest after each step, as a multiple of how long it took.
+    """
+
+    driver: IStorageDriver
+    collection: ICollection
+    tree: Tree
+    manifests: Manifests
+    alone: KeyLocks
+    waits: Waits
+    reactor: Any
+    untagged: bool = True
+    rest: float = 1.0
+    counters: CollectionCounters = field(factory=CollectionCounters)
+    stopped: bool = False
+
+    async def run(self, now: float, at_once: bool = False) -> Counter[ReviewKind]:
+        """Decide everything that is due.
+
+        :param now: the time as far as it can be relied on, in seconds since the epoch.
+        :param at_once: whether the delay does not count; leases always do.
+        :return: how many things of each kind were removed.
+        :raises StorageError: the storage or the database fails; the next pass goes on there.
+        """
+        waits = self.waits
+        since = now if at_once else now - waits.delay
+        # A manifest that is kept for its history is reviewed again when that ends.
+        due = Due(since, now - waits.lease, now - waits.protect)
+        removed: Counter[ReviewKind] = Counter()
+        async with self.alone.holding("collector"):
+            await self.collection.correct(now)
+            removed[ReviewKind.TAG] = await self._tags(due)
+            kinds = [ReviewKind.MANIFEST] if self.untagged else []
+            for kind in (*kinds, ReviewKind.BLOB):
+                removed[kind] = await self._steps(kind, due)
+            removed[ReviewKind.CONTENT] = await self._content(Due(now, now - waits.grace))
+        self._count(removed)
+        return removed
+
+    async def _steps(self, kind: ReviewKind, due: Due) -> int:
+        count = 0
+        place = layout.revision_link if kind is ReviewKind.MANIFEST else layout.layer_link
+
+        def unlink(repository: RepositoryName, digest: Digest) -> TreeChange:
+            return layout.unlink(place(repository, digest))
+
+        while not self.stopped:
+            began = self.reactor.seconds()
+            step = await self.collection.step(kind, due, BATCH, unlink)
+            await self.tree.apply(step.pending)
+            count += len(step.removed)
+            if step.decided < BATCH:
+                break
+            await self._pause(began)
+        return count
+
+    async def _tags(self, due: Due) -> int:
+        count = 0
+        while not self.stopped:
+            reviews = await self.collection.due(ReviewKind.TAG, due, BATCH)
+            for review in reviews:
+                repository, tag = RepositoryName(review.repository), Tag(review.name)
+                changes = await self.manifests.untagging(repository, tag)
+                step = await self.collection.drop_tag(repository, tag, due, changes)
+                await self.tree.apply(step.pending)
+                count += len(step.removed)
+            if len(reviews) < BATCH:
+                break
+        return count
+
+    async def _content(self, due: Due) -> int:
+        count = 0
+        while not self.stopped:
+            began = self.reactor.seconds()
+            reviews = await self.collection.due(ReviewKind.CONTENT, due, BATCH)
+            if not reviews:
+                break
+            count += await self._remove(reviews)
+            await self._pause(began)
+        return count
+
+    async def _remove(self, reviews: Sequence[Review]) -> int:
+        """Remove the bytes of what no repository holds; how many objects that was."""
+        removed: list[str] = []
+        for at in range(0, len(reviews), AT_ONCE):
+            some = [Digest(review.name) for review in reviews[at : at + AT_ONCE]]
+            gone = await together(self._remove_one(digest) for digest in some)
+            removed += [layout.content(each) for each, went in zip(some, gone, strict=True) if went]
+        deferring = IDeferredSync(self.driver, None)
+        if deferring is not None and removed:
+            await deferring.settle(sorted(removed))
+        await self.collection.settle_content(reviews)
+        return len(removed)
+
+    async def _remove_one(self, digest: Digest) -> bool:
+        key = layout.content(digest)
+        deferring = IDeferredSync(self.driver, None)
+        delete: Callable[[str], Awaitable[None]] = (
+            self.driver.delete if deferring is None else deferring.delete_soon
+        )
+        async with self.tree.locks.holding(key):
+            if self.collection.held(digest):
+                return False
+            try:
+                size = (await self.driver.stat(key)).size
+                await delete(key)
+            except ObjectMissing:
+                return False
+        self.counters.bytes += size
+        return True
+
+    async def _pause(self, began: float) -> None:
+        """Leave the disk and the database to others for a while."""
+        await deferLater(self.reactor, self.rest * (self.reactor.seconds() - began))
+
+    def _count(self, removed: Counter[ReviewKind]) -> None:
+        counters = self.counters
+        counters.passes += 1
+        counters.tags += removed[ReviewKind.TAG]
+        counters.manifests += removed[ReviewKind.MANIFEST]
+        counters.blobs += removed[ReviewKind.BLOB]
+        counters.objects += removed[ReviewKind.CONTENT]

@@ -35,7 +35,6 @@ from .reporters.envelope import Place
 from .reporters.observing import Watcher
 from .reporters.pulls import Pulls
 from .reporters.relay import Relay
-from .reporters.webhook import Webhook
 from .world import World
 
 
@@ -95,23 +94,7 @@ def report_to(
     :raises ValueError: one refuses its settings.
     """
     notifications = settings.notifications
-    where = place_of(settings)
-    agent = f"txregistry/{__version__}"
-    made: list[tuple[str, Any]] = [
-        (
-            endpoint_cursor(endpoint.name),
-            Webhook(
-                endpoint,
-                where,
-                world,
-                agent,
-                notifications.guard,
-                notifications.events.includereferences,
-            ),
-        )
-        for endpoint in notifications.endpoints
-        if not endpoint.disabled
-    ]
+    made = _webhooks(settings, world)
     if settings.reporting.reporters:
         makers = discover(IReporterMaker).makers
         made += [
@@ -141,6 +124,25 @@ def report_to(
         watcher,
         [each for _, each in made if ILifecycle.providedBy(each)],
     )
+
+
+def _webhooks(settings: Settings, world: World) -> list[tuple[str, Any]]:
+    """The endpoints. What they need is a part of a start that only some want."""
+    notifications = settings.notifications
+    enabled = [each for each in notifications.endpoints if not each.disabled]
+    if not enabled:
+        return []
+    from .reporters.webhook import Webhook
+
+    where, agent = place_of(settings), f"txregistry/{__version__}"
+    references = notifications.events.includereferences
+    return [
+        (
+            endpoint_cursor(each.name),
+            Webhook(each, where, world, agent, notifications.guard, references),
+        )
+        for each in enabled
+    ]
 
 
 def _streams(

@@ -70,12 +70,29 @@ class Server:
         return keys + [f"unfinished {item['Key']}" for item in uploads]
 
 
-PATIENT = """
+MOTO = """
 import sys
+from datetime import UTC, datetime
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3 import models, responses
 from werkzeug.serving import run_simple
+
+# For moto every multipart upload was begun in 2010.
+begun = {}
+begin, answer = models.FakeMultipart.__init__, responses.ActionResult
+
+def begin_now(self, *arguments, **options):
+    begin(self, *arguments, **options)
+    begun[self.id] = datetime.now(UTC).isoformat()
+
+def answer_truly(result):
+    for upload in result.get("Uploads", ()) if isinstance(result, dict) else ():
+        upload["Initiated"] = begun[upload["UploadId"]]
+    return answer(result)
+
+models.FakeMultipart.__init__, responses.ActionResult = begin_now, answer_truly
 application = DomainDispatcherApplication(create_backend_app)
-run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=False)
+run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=sys.argv[2] == "threaded")
 """
 
 
@@ -87,11 +104,8 @@ def moto(patient: bool = False) -> Iterator[Server]:
         and writes in two steps, between which another request may change what it looked at.
     """
     port = free_port()
-    program = ["-c", PATIENT, str(port)]
-    if not patient:
-        program = ["-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(
-        [sys.executable, *program],
+        [sys.executable, "-c", MOTO, str(port), "patient" if patient else "threaded"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from .commands import (
     deletions,
     events,
     gc,
+    keys,
     passwd,
     reindex,
     retention,
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deletions.add_to(commands)
     events.add_to(commands)
     gc.add_to(commands)
+    keys.add_to(commands)
     passwd.add_to(commands)
     reindex.add_to(commands)
     retention.add_to(commands)

@@ -13,10 +13,13 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from .auth.access_settings import Access, fixed_tags, policy
+from .auth.apikeys import NAME as KEYS
+from .auth.apikeys import ApiKeys
 from .auth.checked import CheckedAuthenticator, CheckedPolicy
 from .auth.current import CurrentPolicy
 from .auth.damping import Damping
 from .auth.gate import Gate
+from .auth.key_office import KeyOffice
 from .auth.settings import Auth, TokenServiceSettings
 from .config.settings import Settings
 from .http.routes import TOKEN
@@ -28,6 +31,7 @@ from .interfaces import (
     IAuthenticatorMaker,
     IDoor,
     IGate,
+    IKeyStore,
     ILifecycle,
     ITokenService,
 )
@@ -47,14 +51,16 @@ class Admission:
     """What stands before the registry.
 
     ``door`` lets in whoever the rules let in; without a gate it lets in everybody. ``living`` are
-    the parts that want to be started and stopped.
+    the parts that want to be started and stopped, ``accounts`` the plugins that know accounts.
     """
 
     door: IDoor
     gate: IGate | None = None
     tokens: ITokenService | None = None
     policy: CurrentPolicy | None = None
+    keys: KeyOffice | None = None
     living: Sequence[ILifecycle] = ()
+    accounts: Mapping[str, IAuthenticator] = {}
     world: World | None = None
 
     async def start(self) -> None:
@@ -88,19 +94,22 @@ class Admission:
         before, self.policy.inner = self.policy.inner, fresh
         if isinstance(before, CheckedPolicy):
             await before.stop()
+        if self.keys is not None:
+            self.keys.groups = settings.groups
         if self.policy.grants_anonymous() and not before.grants_anonymous() and not self.tokens:
             _log.warn(
                 "rules grant something to anonymous now; clients are told so by a restart only"
             )
 
 
-def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
+def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) -> Admission:
     """Put a gate before a registry, if the settings want one.
 
+    :param store: where API keys are kept.
     :raises ValueError: an authenticator refuses its settings, or the keys cannot be used.
     """
     auth = settings.auth
-    if not auth.authenticators:
+    if not auth.asks:
         return Admission(door)
     makers = discover(IAuthenticatorMaker).makers
     asked = {
@@ -113,6 +122,11 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
                     f"auth.{name} needs http.tls.clientcas, and an http.tls.clientauth that "
                     "verifies: verify-client-cert-if-given, or require-and-verify-client-cert"
                 )
+    accounts = asked
+    office: KeyOffice | None = None
+    if auth.apikeys.enabled:
+        office = KeyOffice(store, auth.apikeys, settings.access.groups, time.time)
+        asked = {KEYS: ApiKeys(store, asked, time.time), **asked}
     rules = CurrentPolicy(make_policy(settings.access, world))
     tokens: ITokenService | None = None
     shown = _challenge(auth, makers)
@@ -126,7 +140,7 @@ def admit_to(door: IDoor, settings: Settings, world: World) -> Admission:
     )
     living = [rules, *(each for each in asked.values() if ILifecycle.providedBy(each))]
     gate = Gate(asked, damping, shown, time.time)
-    return Admission(GuardedDoor(door, rules), gate, tokens, rules, living, world)
+    return Admission(GuardedDoor(door, rules), gate, tokens, rules, office, living, accounts, world)
 
 
 def make_policy(settings: Access, world: World) -> IAccessPolicy:
@@ -180,4 +194,5 @@ def _token_service(
 def _challenge(auth: Auth, makers: Mapping[str, IAuthenticatorMaker]) -> Challenge:
     """What clients are shown: an issuer of tokens if there is one, since it serves all of them."""
     found = [makers[name].challenge(options) for name, options in auth.authenticators]
+    found.append(Challenge("Basic", "registry"))
     return next((each for each in found if each.scheme == "Bearer"), found[0])

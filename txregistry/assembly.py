@@ -29,12 +29,14 @@ from .interfaces import (
     StorageError,
 )
 from .metadata.adoption import SqliteAdoption
+from .metadata.apikeys import SqliteKeys
 from .metadata.sqlite import SqliteMetadata
 from .plugins import discover
 from .registry import layout
 from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
+from .registry.quotas import QuotaDoor
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, PUSHES, Mode, RestrictedDoor
 from .registry.rounds import Rounds
@@ -46,7 +48,7 @@ from .registry.uploads import Uploads
 from .reporting import Reporting, report_to
 from .shared import KeyLocks
 from .storage.checked import checked
-from .upkeep import rounds_of
+from .upkeep import quotas_of, rounds_of
 from .world import World
 
 _log = Logger()
@@ -156,13 +158,13 @@ class Registry:
     async def _purge(self) -> None:
         purging = self.settings.storage.maintenance.uploadpurging
         before = self.core.uploads.clock() - purging.age
+        what = "would be removed" if purging.dryrun else "were removed"
         purged = await self.core.uploads.purge(before, really=not purging.dryrun)
         if purged:
-            _log.info(
-                "{count} stale upload sessions {what}",
-                count=len(purged),
-                what="would be removed" if purging.dryrun else "were removed",
-            )
+            _log.info("{count} stale upload sessions {what}", count=len(purged), what=what)
+        unknown = await self.core.uploads.purge_unknown(before, really=not purging.dryrun)
+        if unknown:
+            _log.info("{count} uploads of no session {what}", count=unknown, what=what)
 
 
 def database_path(settings: Settings) -> Path | None:
@@ -202,7 +204,14 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
         driver,
         metadata,
         tree,
-        Uploads(driver, metadata, world, limits.blobsize, limits.uploads),
+        Uploads(
+            driver,
+            metadata,
+            world,
+            limits.blobsize,
+            limits.uploads,
+            limits.uploadsperidentity,
+        ),
         Manifests(driver, metadata, tree, world, _manifest_rules(settings)),
     )
     adoption = SqliteAdoption(metadata, layout.REPOSITORIES)
@@ -211,6 +220,9 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     if not storage.delete.enabled:
         why = "deleting is switched off here (storage.delete.enabled)"
         door = RestrictedDoor(door, Mode(DELETES, why))
+    quotas = quotas_of(settings, metadata, world)
+    if quotas is not None:
+        door = QuotaDoor(door, quotas)
     mode = Mode()
     door = RestrictedDoor(door, mode)
     maintenance = storage.maintenance.scrub
@@ -218,7 +230,7 @@ def assemble(settings: Settings, reactor: Any) -> Registry:
     scrub = Scrub(
         driver, core.manifests.quarantine, world, maintenance.interval, maintenance.rate, position
     )
-    admission = admit_to(door, settings, world)
+    admission = admit_to(door, settings, world, SqliteKeys(metadata))
     immutable = admission.policy or policy(settings.access)
     registry = Registry(
         settings,

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from .assembly import Registry, assemble
 from .auth.gate import GOOD_FOR
 from .config.load import ConfigurationMistakes, Loaded
-from .config.settings import Settings
+from .config.settings import Rate, Settings
 from .finishing import background
 from .http.access import AccessLog
 from .http.addresses import Addresses
@@ -32,6 +32,7 @@ from .http.limits import Limits
 from .http.replay import Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
+from .http.throttle import Buckets, Throttle
 from .interfaces import (
     IHealth,
 )
@@ -95,6 +96,9 @@ def make_site(
         connections_per_address=http.limits.connectionsperaddress,
         manifest_size=http.limits.manifestsize,
     )
+    requests = http.limits.requests
+    throttle = Throttle(_buckets(requests.peraddress), _buckets(requests.peridentity))
+    counted = throttle if throttle.addresses or throttle.accounts else None
     headers = [(name, text) for name, texts in http.headers.items() for text in texts]
     app = RegistryApp(
         registry.admission.door,
@@ -102,8 +106,11 @@ def make_site(
         rules,
         registry.admission.gate,
         registry.admission.tokens,
+        registry.admission.keys,
+        counted,
     )
-    requests = settings.log.accesslog
+    answers = http.fast.answers
+    access = settings.log.accesslog
     watcher = registry.reporting.watcher
     site = RegistrySite(
         app.resource(),
@@ -112,17 +119,21 @@ def make_site(
         registry.world.in_thread,
         AccessLog(
             reactor,
-            not requests.disabled,
-            requests.delay,
+            not access.disabled,
+            access.delay,
             watcher.request if watcher.requests else None,
         ),
         headers,
-        Replay(registry.core.metadata, http.fast.answers) if http.fast.answers else None,
+        Replay(registry.core.metadata, answers, counted) if answers else None,
         http.fast.sendfile,
         None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
     site.pulls = registry.reporting.pulls
     return site
+
+
+def _buckets(settings: Rate) -> Buckets | None:
+    return Buckets(settings.rate, settings.burst) if settings.rate else None
 
 
 def make_admin(

@@ -19,6 +19,7 @@ from .model.globs import repository_glob, tag_glob
 from .model.names import RepositoryName, Tag
 from .registry.collecting import Collector, Waits
 from .registry.occasions import Occasion
+from .registry.quotas import Quota, Quotas
 from .registry.retention import KeepRule, Policy, Retention, Window
 from .registry.rounds import Rounds, Steady
 from .registry.stored import Core
@@ -80,6 +81,20 @@ def rounds_of(
         gc.interval,
         collecting(settings),
     )
+
+
+def quotas_of(settings: Settings, metadata: SqliteMetadata, world: World) -> Quotas | None:
+    """The quotas that the settings describe, None without any."""
+    quotas = [
+        Quota(
+            f"the quota of {', '.join(each.repositories)}",
+            [repository_glob(text) for text in each.repositories],
+            each.bytes,
+            each.tags,
+        )
+        for each in settings.quotas
+    ]
+    return Quotas(quotas, SqliteHistory(metadata), world.reactor.seconds) if quotas else None
 
 
 def collecting(settings: Settings) -> bool:

@@ -243,8 +243,9 @@ def test_certificates_that_nobody_verifies_are_no_identities(
     settings = load(path, {}, *makers).settings
     world: Any = StillWorld(bench.clock, bench.directory)
     door: Any = None
+    store: Any = None
     if good:
-        assert admit_to(door, settings, world).gate is not None
+        assert admit_to(door, settings, world, store).gate is not None
     else:
         with pytest.raises(ValueError, match=r"auth\.certificate needs http\.tls\.clientcas"):
-            admit_to(door, settings, world)
+            admit_to(door, settings, world, store)

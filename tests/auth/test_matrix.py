@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from authority import Authority
 from running import Running, running
 
-from txregistry.http.routes import ROUTES, TOKEN_ROUTES
+from txregistry.http.routes import KEY_ROUTES, ROUTES, TOKEN_ROUTES
 from txregistry.model.access import Right
 from txregistry.model.descriptors import OCI_MANIFEST
 from txregistry.model.digests import Digest
@@ -126,14 +126,23 @@ ROWS: dict[tuple[str, str], Row] = {
     ),
 }
 
-APART = {("base", "GET"), ("token", "GET"), ("token", "POST"), ("token_keys", "GET")}
-"""Routes whose answers are not about a repository, with tests of their own below."""
+APART = {
+    ("base", "GET"),
+    ("token", "GET"),
+    ("token", "POST"),
+    ("token_keys", "GET"),
+    ("keys", "GET"),
+    ("keys", "POST"),
+    ("key", "DELETE"),
+}
+"""Routes whose answers are not about a repository, with tests of their own below and elsewhere."""
 
 REFUSED = (401, 403)
 
 
 def test_every_route_has_a_row() -> None:
-    served = {(route.name, method) for route in ROUTES + TOKEN_ROUTES for method in route.methods}
+    routes = ROUTES + TOKEN_ROUTES + KEY_ROUTES
+    served = {(route.name, method) for route in routes for method in route.methods}
     assert served == set(ROWS) | APART
 
 

@@ -94,8 +94,11 @@ async def test_names_of_distribution_2(driver: Any, container: ContainerClient) 
     await driver.abandon(token)
     assert sorted(container.list_blob_names()) == [
         f"/{TREE}/blobs/1",
+        f"{TREE}/blobs/1",
         f"{TREE}/tags/new/link",
     ]
+    # What is published counts, since what is there may be damaged.
+    assert await driver.get(f"{TREE}/blobs/1") == b"54321"
 
 
 @pytest_twisted.ensureDeferred

@@ -1,7 +1,8 @@
 """A registry that is killed again and again while many clients work (D02).
 
-Nothing that was acknowledged is lost, nothing is corrupt, it is ready again soon, and staged files
-are gone with the next start. ``DURABILITY=nightly`` kills it 500 times.
+Nothing that was acknowledged is lost, nothing is corrupt, it is ready again soon, staged files are
+gone with the next start, and uploads that no session knows of with the next purge.
+``DURABILITY=nightly`` kills it 500 times.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import random
 import sqlite3
 import threading
 import time
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 from acknowledged import Effect, Opened, Unanswered, Work, check, check_tree, over_http
+from faults import REMOVE, WRITE, Faults
+from lives import wait_for
 from running import Running
-from wire import Client
+from wire import Client, digest_of
 
 NIGHTLY = os.environ.get("DURABILITY") == "nightly"
 KILLS = 500 if NIGHTLY else 6
@@ -115,13 +119,47 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         check(opened.look, kept, {})
         check_tree(opened)
     assert list((registry.root / "txregistry/tmp").iterdir()) == []
+    forgotten = forgotten_uploads(registry.root)
+    purge(registry)
     waited.sort()
     print(
-        f"{KILLS} kills, {len(kept)} promises; {forgotten_uploads(registry.root)} uploads without "
+        f"{KILLS} kills, {len(kept)} promises; {forgotten} uploads without "
         f"a session; ready after {waited[len(waited) // 2]:.2f} s "
         f"(median), {waited[-1]:.2f} s (most)"
     )
     assert not NIGHTLY or waited[-1] <= READY
+
+
+def purge(registry: Running) -> None:
+    """Start it, and wait until it has dropped every upload that no session knows of."""
+    purging = {"enabled": True, "age": "1s", "interval": "200ms"}
+    registry.settings = {"storage": {"maintenance": {"uploadpurging": purging}}}
+    registry.start()
+    try:
+        wait_for(lambda: forgotten_uploads(registry.root) == 0)
+    finally:
+        registry.stop()
+
+
+def test_a_crash_between_an_upload_and_its_session(tmp_path: Path) -> None:
+    """At its beginning the bytes come first, at its end they go last."""
+    faults = Faults(tmp_path)
+    registry = faults.registry()
+    moments = [(WRITE, "metadata.sqlite3-wal", 0), (REMOVE, "txregistry/uploads/", 4)]
+    for number, (kinds, part, size) in enumerate(moments, 1):
+        registry.start()
+        client = Client(registry)
+        address = "/v2/a/blobs/uploads/"
+        data = bytes(size)
+        faults.arm(1, kinds=kinds, part=part)
+        with pytest.raises((OSError, HTTPException)):
+            client.call("POST", f"{address}?digest={digest_of(data)}" if size else address, data)
+        assert registry.process is not None
+        registry.process.wait()
+        client.close()
+        faults.disarm()
+        assert forgotten_uploads(registry.root) == number
+    purge(registry)
 
 
 def test_a_promise_that_is_not_kept_is_found(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 from pathlib import Path
 
+import pytest
 from lives import wait_for
 from running import running
 from wire import OCI_MANIFEST, Client, digest_of
@@ -104,5 +105,38 @@ def test_a_push_heals_what_nobody_has_noticed(tmp_path: Path) -> None:
         assert client.call("GET", f"/v2/a/blobs/{digest}").body != data
         assert client.blob("b", data) == digest
         for name in ("a", "b"):
+            assert client.call("GET", f"/v2/{name}/blobs/{digest}").body == data
+        client.close()
+
+
+@pytest.mark.parametrize("size", [1000, 200_000])
+def test_a_file_that_is_gone(tmp_path: Path, size: int) -> None:
+    """Clients that ask first are told the truth, by every worker, and push again."""
+    data = random.Random(8).randbytes(size)
+    with running(tmp_path, settings={"workers": 2}) as registry:
+        client = Client(registry)
+        digest = client.blob("a", data)
+        path, encoded = f"/v2/a/blobs/{digest}", digest.partition(":")[2]
+        file = registry.root / f"docker/registry/v2/blobs/sha256/{encoded[:2]}/{encoded}/data"
+
+        def heads() -> set[int]:
+            """What both workers say, more than once each, so that they have kept it."""
+            found = {}
+            while len(found) < 2 or min(map(len, found.values())) < 3:
+                reply = client.call("HEAD", path)
+                client.close()
+                worker = reply.headers["x-request-id"][:8]
+                found.setdefault(worker, []).append(reply.status)
+            return {status for statuses in found.values() for status in statuses}
+
+        assert heads() == {200}
+        file.unlink()
+        assert heads() == {404}
+        mount = f"/v2/b/blobs/uploads/?mount={digest}&from=a"
+        assert client.call("POST", mount).status == 202
+        assert client.blob("a", data) == digest
+        assert heads() == {200}
+        assert client.call("POST", mount).status == 201
+        for name in "ab":
             assert client.call("GET", f"/v2/{name}/blobs/{digest}").body == data
         client.close()

@@ -7,6 +7,7 @@ left after sessions were purged: no upload, no temporary file, no multipart uplo
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -21,6 +22,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from faults import NAME, Faults
 from lives import at_once, wait_for
 from running import Running, merged
 from stores import KINDS, Store, make_store
@@ -201,8 +203,7 @@ def gone(client: Client, pushers: list[Pusher]) -> bool:
     )
 
 
-# On S3 a multipart upload may be left, which the next start aborts: in the nightly form only.
-@pytest.fixture(params=[kind for kind in KINDS if NIGHTLY or kind != "s3"])
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty storage of each kind."""
     return make_store(request.param, tmp_path / "registry", request)
@@ -249,6 +250,19 @@ def test_the_same_blob(store: Store, registry: Running) -> None:
     registry.stop()
     check_stored(store, data)
     assert "incident" not in registry.log()
+
+
+def test_a_client_that_cannot_succeed_is_found(tmp_path: Path) -> None:
+    """The negative control: whoever publishes what is there already is refused."""
+    faults = Faults(tmp_path)
+    registry = faults.registry()
+    try:
+        registry.start()
+        faults.arm(2, errno.EIO, kinds=NAME, part="docker/registry/v2/blobs/", more=True)
+        with pytest.raises(AssertionError, match="503"):
+            push_at_once(registry, random.Random(9).randbytes(100_000))
+    finally:
+        registry.stop()
 
 
 def test_a_second_copy_is_found(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from txregistry.http.replay import BLOCK, Replay
 from txregistry.http.request import RegistryRequest
 from txregistry.http.sending import send
 from txregistry.http.site import RegistrySite
+from txregistry.http.throttle import Buckets, Throttle
 from txregistry.interfaces import StorageUnavailable, Touched
 from txregistry.log import Access
 from txregistry.model.access import Certificate
@@ -177,6 +178,21 @@ def test_head_and_get_are_two(bench: Bench) -> None:
     assert b"Content-Length: 5\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
     assert bench.notes.noted[-1].length == 0
+
+
+def test_an_answer_that_tells_of_a_file(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    bench.handlers.answers[b"/file"] = lambda: Answer(
+        200 if path.exists() else 404, length=5, reuse=Reuse("one", path) if path.exists() else None
+    )
+    head = (b"/file", HEAD, b"HEAD")
+    path.write_bytes(b"12345")
+    assert bench.long_ways(head, head, head) == 1
+    path.unlink()
+    assert bench.ask(*head).startswith(b"HTTP/1.1 404")
+    assert bench.long_ways(head, head) == 2
+    path.write_bytes(b"12345")
+    assert bench.long_ways(head, head) == 1
 
 
 def test_other_methods_are_never_kept(bench: Bench) -> None:
@@ -358,6 +374,16 @@ def test_files_that_are_gone(tmp_path: Path) -> None:
     os.close(descriptor)
     (tmp_path / "link").symlink_to(path)
     assert open_again(tmp_path / "link") == -1
+
+
+def test_requests_that_are_too_many_take_the_long_way(bench: Bench) -> None:
+    """There they are refused, with an answer that says why."""
+    seconds = Clock()
+    bench.replay.throttle = Throttle(Buckets(1, 3, seconds.seconds))
+    assert bench.long_ways(b"/one") == 1
+    assert bench.long_ways(*[b"/one"] * 5) == 2
+    seconds.advance(1)
+    assert bench.long_ways(*[b"/one"] * 2) == 1
 
 
 # --- certificates of clients ---------------------------------------------------------------------

@@ -159,8 +159,28 @@ async def test_a_blob_that_has_become_shorter(scene: Scene) -> None:
     digest = await scene.push(A, LARGE)
     await scene.driver.put(layout.content(digest), LARGE[:-1])
     with pytest.raises(BlobUnknown):
-        await scene.registry.open_blob(A, digest, lambda size: Span(0, size))
+        await scene.registry.describe_blob(A, digest)
     assert await scene.set_aside() == [quarantined(digest)]
+    with pytest.raises(BlobUnknown):
+        await scene.registry.open_blob(A, digest, lambda size: Span(0, size))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_blob_whose_bytes_are_gone(scene: Scene) -> None:
+    """Nobody is told that it is there, so that clients push it, which heals."""
+    digest = await scene.push(A, b"12345")
+    found = await scene.registry.describe_blob(A, digest)
+    assert found.descriptor.size == 5
+    assert found.path is None or found.path.read_bytes() == b"12345"
+    await scene.driver.delete(layout.content(digest))
+    with pytest.raises(BlobUnknown):
+        await scene.registry.describe_blob(A, digest)
+    with pytest.raises(BlobUnknown):
+        await scene.registry.mount_blob(B, digest, A)
+    await scene.push(A, b"12345")
+    assert (await scene.registry.describe_blob(A, digest)).descriptor.size == 5
+    await scene.registry.mount_blob(B, digest, A)
+    assert await scene.pull(B, digest) == b"12345"
 
 
 @pytest_twisted.ensureDeferred

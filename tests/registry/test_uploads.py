@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from txregistry.interfaces import (
     OffsetMismatch,
     StorageUnavailable,
     UploadMissing,
+    UploadRecord,
+    UploadStat,
 )
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.digests import Digest
@@ -99,6 +102,45 @@ async def test_going_on_after_another_process(processes: Processes) -> None:
     await two.append(record, None, body(TWO))
     await one.append(record, len(ONE) + len(TWO), body(ONE))
     assert await one.verify(record, digest_of(ONE + TWO + ONE)) == 2 * len(ONE) + len(TWO)
+
+
+@pytest_twisted.ensureDeferred
+async def test_uploads_that_no_session_knows_of(processes: Processes) -> None:
+    one, driver = processes.one, processes.driver
+    record = await one.start(NAME, "sha256", "")
+    lost = await driver.begin("hint")
+    now = time.time()
+    assert await one.purge_unknown(now - 60) == 0
+    assert await one.purge_unknown(now + 60, really=False) == 1
+    assert {each.token for each in await driver.uploads("", 10)} == {lost, record.token}
+    assert await one.purge_unknown(now + 60) == 1
+    assert [each.token for each in await driver.uploads("", 10)] == [record.token]
+    assert await one.append(record, 0, body(ONE)) == len(ONE)
+
+
+class Listing(MemoryDriver):
+    """A driver during whose first list a session begins."""
+
+    begun: tuple[UploadRecord, SqliteMetadata] | None = None
+
+    async def uploads(self, after: str, limit: int) -> Sequence[UploadStat]:
+        found = await super().uploads(after, limit)
+        if self.begun is not None and not after:
+            record, metadata = self.begun
+            await metadata.start_upload(record, 0)
+        return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_that_begins_while_others_are_purged(processes: Processes) -> None:
+    """Its upload is in the list, its row is not there yet, and then it is."""
+    one = processes.one
+    one.driver = driver = Listing()
+    record = UploadRecord("1" * 32, NAME, await driver.begin("hint"), "sha256", 0.0, 0.0, "")
+    assert await one.purge_unknown(time.time() + 60, really=False) == 1
+    driver.begun = record, one.metadata
+    assert await one.purge_unknown(time.time() + 60) == 0
+    assert await one.append(record, 0, body(ONE)) == len(ONE)
 
 
 @pytest_twisted.ensureDeferred

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
-from zope.interface import implementer
+from zope.interface import implementer_only
 
 from txregistry.interfaces import (
     IDeferredSync,
@@ -23,10 +24,12 @@ from txregistry.interfaces import (
     IMoving,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     StorageError,
     StorageFull,
     StorageUnavailable,
+    UploadStat,
 )
 from txregistry.storage.checked import Checked, checked
 from txregistry.storage.filesystem import FilesystemDriver
@@ -34,11 +37,14 @@ from txregistry.storage.memory import MemoryDriver
 from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
 CAPABILITIES = [
     ILocalFile,
     IShownAppend,
     IDeferredSync,
     IGathering,
+    IUploads,
     IMoving,
     ILocating,
     IHealth,
@@ -74,7 +80,7 @@ class Scene:
         return found[0]
 
 
-@implementer(IStorageDriver)
+@implementer_only(IStorageDriver)
 class Naive(MemoryDriver):
     """A driver whose methods can be replaced."""
 
@@ -315,6 +321,21 @@ def test_lists_that_would_not_end(scene: Scene, found: Sequence[str]) -> None:
         scene.result(scene.driver.children("", after, 2))
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        ["token"],
+        [UploadStat("token", datetime(2026, 1, 1))],
+        [UploadStat("b", NOW), UploadStat("a", NOW)],
+        [UploadStat(name, NOW) for name in "abc"],
+    ],
+)
+def test_lists_of_uploads_that_are_none(scene: Scene, found: list[Any]) -> None:
+    scene.inner.uploads = doing(found)
+    with pytest.raises(StorageUnavailable, match="naive: uploads: the driver"):
+        scene.result(scene.driver.uploads("", 2))
+
+
 @pytest.mark.parametrize("token", ["", None, 5, "x" * 513, "é"])
 def test_tokens_that_are_none(scene: Scene, token: Any) -> None:
     scene.inner.begin = doing(token)
@@ -330,7 +351,7 @@ def test_an_append_that_loses_bytes(scene: Scene) -> None:
 
 @pytest.mark.parametrize("present", [[], *[[each] for each in CAPABILITIES], CAPABILITIES])
 def test_capabilities_are_those_of_the_driver(present: Sequence[Any]) -> None:
-    @implementer(IStorageDriver, *present)
+    @implementer_only(IStorageDriver, *present)
     class Capable(MemoryDriver):
         pass
 

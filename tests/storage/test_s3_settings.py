@@ -105,8 +105,8 @@ def test_capabilities_and_defaults(tmp_path: Path) -> None:
     assert IGathering.providedBy(driver)
     assert driver.client.written == {}
     assert driver.root == ""
-    assert driver.uploads.copier.threshold == 32 * 1024**2
-    assert made(tmp_path, regionendpoint="http://h").uploads.copier.threshold == 5 * 1024**3
+    assert driver.sessions.copier.threshold == 32 * 1024**2
+    assert made(tmp_path, regionendpoint="http://h").sessions.copier.threshold == 5 * 1024**3
 
 
 @pytest.mark.parametrize(

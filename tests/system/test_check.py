@@ -14,7 +14,7 @@ import pytest
 from attrs import define
 from running import Running, running
 from trees import ROOT, Tree, into, links_in
-from wire import OCI_MANIFEST, Client, digest_of
+from wire import OCI_INDEX, OCI_MANIFEST, Client, digest_of
 
 
 def check(registry: Running, *options: str) -> subprocess.CompletedProcess[str]:
@@ -145,8 +145,13 @@ def test_bytes(broken: Broken) -> None:
     assert found(broken.registry) == (1, quick)
     assert found(broken.registry, "--bytes") == (1, thorough)
     assert found(broken.registry, "--bytes", "--repair") == (1, thorough)
-    # What was set aside is neither in the database nor in the tree any more.
-    assert found(broken.registry, "--bytes") == (0, notes)
+    # What was set aside is neither in the database nor in the tree any more; the image lacks it.
+    lacking = Counter({"content lacking": 3})
+    assert found(broken.registry, "--bytes") == (1, notes + lacking)
+    told = check(broken.registry).stdout
+    for layer in layers[:3]:
+        line = f"content lacking: team/app@{broken.digest}: {layer} (push the image again)"
+        assert line in told.splitlines()
     assert len(list((broken.registry.root / "txregistry/quarantine/sha256").iterdir())) == 2
     shutil.rmtree(broken.data(broken.digest).parent)
     assert found(broken.registry, "--repair")[1]["bytes missing"] == 1
@@ -155,6 +160,34 @@ def test_bytes(broken: Broken) -> None:
         assert client.call("GET", "/v2/team/app/tags/list").json()["tags"] == []
         assert client.call("GET", f"/v2/team/app/blobs/{layers[2]}").status == 404
         client.close()
+
+
+def test_content_that_is_lacking(tmp_path: Path) -> None:
+    """Children of indexes, and what need not be there: subjects, layers that are elsewhere."""
+    elsewhere = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    absent = digest_of(b"absent")
+    with running(tmp_path) as registry:
+        client = Client(registry)
+        image = client.image("a", layers=1)
+        foreign = {"mediaType": elsewhere, "digest": absent, "size": 6, "urls": ["http://x/y"]}
+        image["layers"].append(foreign)
+        image["subject"] = {"mediaType": OCI_MANIFEST, "digest": absent, "size": 6}
+        body = json.dumps(image).encode()
+        assert client.manifest("a", "1", body, media_type=OCI_MANIFEST).status == 201
+        child = {"mediaType": OCI_MANIFEST, "digest": digest_of(body), "size": len(body)}
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child]}
+        whole = json.dumps(index).encode()
+        assert client.manifest("a", "all", whole, media_type=OCI_INDEX).status == 201
+        client.close()
+        assert found(registry) == (0, Counter())
+        client = Client(registry)
+        assert client.call("DELETE", f"/v2/a/manifests/{digest_of(body)}").status == 202
+        client.close()
+        told = check(registry).stdout.splitlines()
+        lacking = f"a@{digest_of(whole)}: {digest_of(body)} (push the image again)"
+        assert told == [f"content lacking: {lacking}", "1 wrong, 0 mended: 1 x content lacking"]
+    indexes = {"validation": {"manifests": {"indexes": {"platforms": "none"}}}}
+    assert found(Running(tmp_path, settings=indexes)) == (0, Counter())
 
 
 def test_a_tree_that_is_not_read(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import Running, running
 from trees import ROOT
-from wire import OCI_INDEX, OCI_MANIFEST, Client, digest_of
+from wire import OCI_INDEX, OCI_MANIFEST, Client, Reply, digest_of
 
 SETTINGS = {
     "gc": {"interval": "200ms", "delay": "0s", "lease": "3s", "grace": "0s"},
@@ -302,4 +302,46 @@ def test_read_only_from_one_moment_to_the_next(tmp_path: Path) -> None:
         change(enabled=False)
         wait_for(202)
         assert content(documents["2"]) <= stored(registry)
+        client.close()
+
+
+def until(status: int, ask: Callable[[], Reply]) -> Reply:
+    """Ask until an answer has a status: what a quota holds is known with a short delay."""
+    deadline = time.monotonic() + 20
+    while (reply := ask()).status != status:
+        assert time.monotonic() < deadline, reply
+    return reply
+
+
+def test_quotas_refuse_what_is_too_much(tmp_path: Path) -> None:
+    quotas = [
+        {"repositories": ["small/**"], "bytes": 5000},
+        {"repositories": ["few/**"], "tags": 2},
+    ]
+    with running(tmp_path, settings={"quotas": quotas}) as registry:
+        client = Client(registry)
+        kept = tag(client, "small/a", "1")
+        # What several repositories hold counts once.
+        layer = kept["layers"][0]["digest"]
+        reply = client.call(
+            "POST", "/v2/small/b/blobs/uploads/", b"", mount=layer, **{"from": "small/a"}
+        )
+        assert reply.status == 201
+        client.blob("small/b", bytes(6000))
+        refused = until(403, lambda: client.call("POST", "/v2/small/a/blobs/uploads/", b""))
+        assert refused.code == "DENIED"
+        error = refused.json()["errors"][0]
+        assert "the quota of small/** is used up" in error["message"]
+        assert error["detail"]["limit"] == 5000
+        assert client.manifest("small/a", "2", kept).status == 403
+        assert client.call("GET", "/v2/small/a/manifests/1").status == 200
+        tag(client, "other", "1")
+        for name in ("1", "2"):
+            document = tag(client, "few/a", name)
+        until(403, lambda: client.manifest("few/a", "3", document))
+        # A tag that is there already may be moved.
+        assert client.manifest("few/a", "1", document).status == 201
+        assert client.call("DELETE", "/v2/few/a/manifests/3").status in (202, 404)
+        assert client.call("DELETE", "/v2/few/a/manifests/2").status == 202
+        until(201, lambda: client.manifest("few/a", "4", document))
         client.close()

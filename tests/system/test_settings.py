@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import basic, password_file
 from running import Running, running
 from tools import require_root
 from wire import OCI_INDEX, Client, digest_of
@@ -125,6 +126,18 @@ def test_open_sessions(tmp_path: Path) -> None:
         reply = client.call("POST", "/v2/a/blobs/uploads/", b"")
         assert (reply.status, reply.code) == (429, "TOOMANYREQUESTS")
         assert int(reply.headers["retry-after"]) > 0
+        client.call("DELETE", locations[0])
+        client.start("a")
+
+
+def test_open_sessions_of_an_address(tmp_path: Path) -> None:
+    with configured(tmp_path, http={"limits": {"uploadsperidentity": 2}}) as (_, client):
+        locations = [client.start("a").location for _ in range(2)]
+        for query in ("", f"?digest={digest_of(b'whole')}"):
+            reply = client.call("POST", f"/v2/b/blobs/uploads/{query}", b"whole")
+            assert (reply.status, reply.code) == (429, "TOOMANYREQUESTS")
+            assert int(reply.headers["retry-after"]) > 0
+            assert "finish or cancel some" in reply.json()["errors"][0]["message"]
         client.call("DELETE", locations[0])
         client.start("a")
 
@@ -310,3 +323,36 @@ def test_a_read_only_disk(tmp_path: Path, small_disk: Path) -> None:
         assert client.call("GET", "/v2/a/manifests/t").status == 200
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
         client.pushed("a", "u")
+
+
+def test_requests_of_an_address_and_of_an_account(tmp_path: Path) -> None:
+    """On the long way, and for answers that are kept."""
+    accounts = password_file(tmp_path / "accounts", "alice", "bob")
+    limits = {
+        "peraddress": {"rate": 1, "burst": 100},
+        "peridentity": {"rate": 1, "burst": 20},
+    }
+    settings = {
+        "auth": {"htpasswd": {"path": str(accounts)}},
+        "http": {"limits": {"requests": limits}},
+    }
+    with configured(tmp_path, **settings) as (_, client):
+
+        def until_refused(whose: str, **options: Any) -> int:
+            for count in range(500):
+                began = time.monotonic()
+                reply = client.call("GET", "/v2/", **options)
+                if reply.status == 429:
+                    # Late, so that asking again at once is of no use.
+                    assert time.monotonic() - began >= 0.5
+                    assert reply.code == "TOOMANYREQUESTS"
+                    assert int(reply.headers["retry-after"]) >= 1
+                    assert f"your {whose}" in reply.json()["errors"][0]["message"]
+                    return count
+            raise AssertionError("never refused")
+
+        assert until_refused("account", headers=basic("alice")) >= 20
+        assert client.call("GET", "/v2/", headers=basic("bob")).status == 200
+        assert until_refused("address") >= 50
+        # Health checks are always answered.
+        assert client.call("GET", "/").status == 200

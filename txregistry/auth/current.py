@@ -1,4 +1,4 @@
-"""The policy in force, which may be replaced while the service runs.
+"""The policy in force, which may be replaced while the service runs, within the reach of API keys.
 
 May import the interfaces and the model.
 """
@@ -16,7 +16,7 @@ from ..model.names import RepositoryName, Tag
 @implementer(IAccessPolicy, ILifecycle)
 @define(eq=False)
 class CurrentPolicy:
-    """Asks the policy in force."""
+    """Asks the policy in force about what is within an identity's reach."""
 
     inner: IAccessPolicy
 
@@ -32,10 +32,16 @@ class CurrentPolicy:
 
     def decide(self, identity: Identity, right: Right, repository: RepositoryName) -> Decision:
         """See :class:`~txregistry.interfaces.IAccessPolicy`, as for each of the following."""
-        return self.inner.decide(identity, right, repository)
+        reach = identity.reach
+        if reach is not None and not reach.covers(right, repository):
+            return Decision(False, "the API key does not reach so far")
+        decision = self.inner.decide(identity, right, repository)
+        if reach is not None and reach.grants and decision.silent:
+            return Decision(True, f"the API key grants it, and {decision.because}")
+        return decision
 
     def lists_everything(self, identity: Identity) -> bool:
-        return self.inner.lists_everything(identity)
+        return identity.reach is None and self.inner.lists_everything(identity)
 
     def grants_anonymous(self) -> bool:
         return self.inner.grants_anonymous()

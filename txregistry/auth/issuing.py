@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from joserfc import jwt
 from joserfc.errors import JoseError
 from zope.interface import implementer
@@ -24,6 +24,7 @@ from ..interfaces import (
     IAccessPolicy,
     IAuthenticator,
     ILifecycle,
+    IRecalling,
     IRemoteAccounts,
     Issued,
     ITokenService,
@@ -170,28 +171,31 @@ class TokenService:
 
     async def _identity(self, claims: dict[str, Any]) -> Identity | None:
         """Who a token was given to, if the account is still what it was."""
+        found = await self._account(claims)
+        if found is None:
+            return None
+        scopes = tuple(
+            Scope(each["type"], each["name"], frozenset(each["actions"]))
+            for each in claims["access"]
+        )
+        until = min(found.until, claims["exp"])
+        return evolve(found, scopes=scopes, bearer=True, until=until)
+
+    async def _account(self, claims: dict[str, Any]) -> Identity | None:
         name = claims["sub"]
         account, stamp = claims["account"]
         if name:
             authenticator = self.authenticators.get(account)
             if authenticator is None:
                 return None
+            if IRecalling.providedBy(authenticator):
+                recalled: Identity | None = await IRecalling(authenticator).recall(name, stamp)
+                return recalled
             if IRemoteAccounts.providedBy(authenticator):
                 await IRemoteAccounts(authenticator).look_up(name)
             if authenticator.stamp(name) != stamp:
                 return None
-        return Identity(
-            name,
-            frozenset(claims["groups"]),
-            account,
-            stamp,
-            tuple(
-                Scope(each["type"], each["name"], frozenset(each["actions"]))
-                for each in claims["access"]
-            ),
-            bearer=True,
-            until=claims["exp"],
-        )
+        return Identity(name, frozenset(claims["groups"]), account, stamp)
 
     def _claims(self, text: str, kind: str) -> dict[str, Any] | None:
         """What a token of ours says, None if it is none, or another kind, or too old."""

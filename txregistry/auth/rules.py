@@ -105,9 +105,10 @@ class Rules:
             if whom is not None:
                 return Decision(True, f"{rule.name} grants {right} to {whom}")
         if not matching:
-            return Decision(False, "no rule is about this repository")
+            return Decision(False, "no rule is about this repository", silent=True)
         names = ", ".join(rule.name for rule in matching)
-        return Decision(False, f"none of the rules for this repository grants {right}: {names}")
+        text = f"none of the rules for this repository grants {right}: {names}"
+        return Decision(False, text, silent=True)
 
     def lists_everything(self, identity: Identity) -> bool:
         groups = self._groups(identity)

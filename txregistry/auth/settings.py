@@ -45,6 +45,33 @@ class TokenServiceSettings:
 
 
 @frozen
+class Admins:
+    """Who looks after the API keys of all."""
+
+    users: Sequence[str] = option("Users.", factory=tuple, example="[alice]")
+    groups: Sequence[str] = option(
+        "Groups, those of access.groups and those that an authenticator tells.", factory=tuple
+    )
+
+
+@frozen
+class ApiKeySettings:
+    """API keys: logins for programs, limited to some repositories and rights."""
+
+    enabled: bool = option(
+        "Take API keys, and let everybody with a password make keys for themselves.", default=False
+    )
+    admins: Admins = option(
+        "Who may list and revoke the keys of all, and make robots, which may do whatever their "
+        "keys say unless a rule denies it.",
+        factory=Admins,
+    )
+    peraccount: int = option(
+        "Keys that an account may have.", default=100, validator=validators.ge(1)
+    )
+
+
+@frozen
 class Failures:
     """Wrong logins: how many are answered before whoever sends them has to wait."""
 
@@ -63,4 +90,10 @@ class Auth:
 
     authenticators: Sequence[tuple[str, Any]] = ()
     tokenservice: TokenServiceSettings = option("Tokens of our own.", factory=TokenServiceSettings)
+    apikeys: ApiKeySettings = option("API keys.", factory=ApiKeySettings)
     failures: Failures = option("Wrong logins.", factory=Failures)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything that clients can show who they are with."""
+        return bool(self.authenticators) or self.apikeys.enabled

@@ -6,6 +6,8 @@ Parsing a long list takes a while; callers do it in a thread. May import the res
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -20,10 +22,12 @@ class Page:
 
     :param names: blobs, and prefixes with their delimiter, in the service's order.
     :param marker: where the next part starts; empty at the end.
+    :param modified: when each of them was; None for prefixes.
     """
 
     names: Sequence[str]
     marker: str
+    modified: Sequence[datetime | None] = ()
 
 
 @frozen
@@ -38,13 +42,16 @@ def read_page(data: bytes) -> Page:
     """A part of a list of blobs."""
     root = ElementTree.fromstring(data)
     names: list[str] = []
+    modified: list[datetime | None] = []
     for each in root.iterfind("Blobs/*"):
         name = each.find("Name")
         if name is not None and name.text:
             # Names that XML cannot hold are percent-encoded, and say so.
             encoded = name.get("Encoded") == "true"
             names.append(unquote(name.text) if encoded else name.text)
-    return Page(names, root.findtext("NextMarker") or "")
+            when = each.findtext("Properties/Last-Modified")
+            modified.append(parsedate_to_datetime(when) if when else None)
+    return Page(names, root.findtext("NextMarker") or "", modified)
 
 
 def read_block_list(data: bytes) -> BlockList:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..auth.access_settings import policy
+from ..auth.apikeys import ROBOTS
 from ..auth.current import CurrentPolicy
 from ..config.settings import Settings
 from ..interfaces import Decision, IAccessPolicy
@@ -60,7 +61,7 @@ def run(chosen: argparse.Namespace) -> int:
     identity = ANONYMOUS
     if chosen.user != NOBODY:
         identity = Identity(chosen.user, frozenset(chosen.group))
-    if not settings.auth.authenticators:
+    if not settings.auth.asks:
         because = "without an authenticator (the section auth) everybody may do everything"
         return _tell(chosen, Decision(True, because))
     right = Right(chosen.action)
@@ -113,6 +114,8 @@ def _decider(policy: IAccessPolicy, name: str) -> Decide:
 
 def _tell(chosen: argparse.Namespace, decision: Decision) -> int:
     allowed, because = decision.allowed, decision.because
+    if decision.silent and chosen.user.startswith(ROBOTS):
+        because += "; a robot may do it if its key says so (txregistry keys list)"
     if chosen.json:
         print(json.dumps({"allowed": allowed, "because": because}))
     else:

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import Attribute, frozen, validators
 
 from ..model.globs import repository_glob, tag_glob
-from ..model.options import Duration, option
+from ..model.options import Duration, Size, option
 
 TIME = r"([01]\d|2[0-3]):[0-5]\d"
 
@@ -139,3 +139,18 @@ class Retention:
         validator=_window,
     )
     dryrun: bool = option("Only log what would be removed.", default=False)
+
+
+@frozen
+class Quota:
+    """How much all repositories together may hold that match."""
+
+    repositories: Sequence[str] = option(
+        "Globs of names: * is any part of a component, ** any components.", validator=_repositories
+    )
+    bytes: Size | None = option(
+        "Bytes of distinct blobs and manifests.", default=None, example="100GiB"
+    )
+    tags: int | None = option(
+        "Number of tags.", default=None, validator=validators.optional(validators.ge(0))
+    )

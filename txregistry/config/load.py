@@ -237,13 +237,14 @@ class _Loading:
                 chosen.append((name, build.section(settings, value, f"auth.{name}")))
             else:
                 build.unknown(name, value, "auth", dict.fromkeys(known))
-        if content and not chosen and node is not None:
-            text = f"names no authenticator; there are {', '.join(sorted(self.authenticators))}"
-            build.mistakes.append(Mistake(node.origin, "auth", text))
         origin = node.origin if node is not None else "default"
         section: Auth | None = build.section(
             Auth, Node(common, origin), "auth", authenticators=tuple(chosen)
         )
+        if content and section is not None and not section.asks and node is not None:
+            known_names = ", ".join(sorted(self.authenticators))
+            text = f"names no authenticator; there are {known_names}, and apikeys"
+            build.mistakes.append(Mistake(node.origin, "auth", text))
         return section
 
     def _reporting(self, node: Node | None) -> Reporting:
@@ -279,7 +280,7 @@ class _Loading:
         return evolve(node, value=common), (name, options)
 
     def _check_access(self, settings: Settings | None) -> None:
-        if settings is None or settings.auth.authenticators:
+        if settings is None or settings.auth.asks:
             return
         if settings.access.policy is not None:
             key = f"access.{settings.access.policy[0]}"

@@ -17,7 +17,7 @@ from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
 from ..reporters.settings import Notifications, Reporting
-from .lifecycle import Collection, History, Retention
+from .lifecycle import Collection, History, Quota, Retention
 
 CLIENT_AUTH = (
     "require-and-verify-client-cert",
@@ -259,6 +259,28 @@ class Debug:
 
 
 @frozen
+class Rate:
+    """How often somebody may ask. Each worker counts what it answers."""
+
+    rate: int = option("Requests per second in the long run; 0 for any.", default=0)
+    burst: int = option(
+        "Requests that may come at once, by those who have not asked for a while.",
+        default=100,
+        validator=validators.ge(1),
+    )
+
+
+@frozen
+class RequestLimits:
+    """How many requests are answered; a transfer is one, however long it takes."""
+
+    peraddress: Rate = option(
+        "Of each address (IPv6: of each /64), with or without a login.", factory=Rate
+    )
+    peridentity: Rate = option("Of each account, from wherever.", factory=Rate)
+
+
+@frozen
 class HttpLimits:
     """What one client may cost. 0 switches a cap off."""
 
@@ -287,7 +309,14 @@ class HttpLimits:
     )
     manifestsize: Size = option("Bytes of a manifest.", default=Size(4 * 1024 * 1024))
     blobsize: Size = option("Bytes of a blob.", default=Size(50 * 1024**3))
+    requests: RequestLimits = option("How many requests are answered.", factory=RequestLimits)
     uploads: int = option("Open upload sessions.", default=10_000)
+    uploadsperidentity: int = option(
+        "Open upload sessions of one account; of one address (IPv6: of one /64) without a login. "
+        "Sessions that were given up count until they are removed "
+        "(storage.maintenance.uploadpurging).",
+        default=1000,
+    )
 
 
 @frozen
@@ -440,4 +469,9 @@ class Settings:
     gc: Collection = option("Removing what nobody holds any more.", factory=Collection)
     history: History = option("What tags have pointed at.", factory=History)
     retention: Retention = option("Removing tags by rules.", factory=Retention)
+    quotas: Sequence[Quota] = option(
+        "How much repositories may hold; all that match count.",
+        factory=tuple,
+        example="[{repositories: ['team/**'], bytes: 100GiB, tags: 1000}]",
+    )
     notifications: Notifications = option("Webhooks.", factory=Notifications)

@@ -29,7 +29,7 @@ def shown(loaded: Loaded, origins: bool) -> str:
     lines.append(f"  {storage.driver}:")
     lines += _lines(storage.options, f"storage.{storage.driver}", 2, marks)
     lines += _lines(storage, "storage", 1, marks)
-    if settings.auth.authenticators:
+    if settings.auth.asks:
         lines.append("auth:")
         for name, options in settings.auth.authenticators:
             lines.append(f"  {name}:")

@@ -39,10 +39,12 @@ EVERYTHING = "*"
 class Reuse:
     """An answer that holds for the same request until something in a repository changes.
 
-    ``repository`` may be ``EVERYTHING``, and is None for an answer that always holds.
+    ``repository`` may be ``EVERYTHING``, and is None for an answer that always holds. One that
+    tells of a file, which is ``path``, holds as long as that is there.
     """
 
     repository: str | None
+    path: Path | None = None
 
 
 @frozen

@@ -5,6 +5,7 @@ May import Klein, Twisted and other modules of this room.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -12,31 +13,38 @@ from attrs import evolve
 from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..finishing import shield
-from ..interfaces import IDoor, IGate, IRegistry, ITokenService
+from ..interfaces import IDoor, IGate, IKeyOffice, IRegistry, ITokenService
 from ..log import request_id
 from ..model.access import ANONYMOUS
-from ..model.errors import Unauthorized
+from ..model.errors import TooManyRequests, Unauthorized
 from . import routes
 from .addresses import Addresses
 from .answers import Answer, Reuse
 from .blobs import BlobHandlers
 from .credentials import Challenges, read_credentials
+from .keys import KeyHandlers
 from .lists import ListHandlers
 from .manifests import ManifestHandlers
 from .problems import answer_to
 from .request import RegistryRequest
 from .rules import Rules
 from .sending import send
+from .throttle import Throttle
 from .tokens import TokenHandlers
 from .uploads import UploadHandlers
 
 Endpoint = Callable[..., Awaitable[Answer]]
 
 READING = frozenset({b"GET", b"HEAD"})
+
+PENALTY = 0.5, 1.5
+"""Seconds until those are refused who ask too much: between these, so that they do not come back
+all at once."""
 
 
 class RegistryApp:
@@ -47,6 +55,8 @@ class RegistryApp:
     :param rules: sizes and page limits.
     :param gate: finds out who asks; None lets in everybody.
     :param tokens: gives out tokens, where this registry does.
+    :param keys: makes API keys, where this registry does.
+    :param throttle: counts requests.
     """
 
     def __init__(
@@ -56,8 +66,11 @@ class RegistryApp:
         rules: Rules,
         gate: IGate | None = None,
         tokens: ITokenService | None = None,
+        keys: IKeyOffice | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._door = door
+        self._throttle = throttle
         self._gate = gate
         if gate is not None:
             self._challenges = Challenges(gate.challenge(), addresses.base, addresses.prefix)
@@ -94,6 +107,11 @@ class RegistryApp:
             table[routes.TOKEN] = {"GET": issuing.get, "POST": issuing.post}
             table[routes.TOKEN_KEYS] = {"GET": issuing.keys}
             served += routes.TOKEN_ROUTES
+        if keys is not None:
+            office = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
+            table[routes.KEYS] = {"GET": office.listed, "POST": office.make}
+            table[routes.KEY] = {"DELETE": office.revoke}
+            served += routes.KEY_ROUTES
         for route in served:
             for method in route.methods:
                 self._add(route, method, table[route][method], addresses.prefix)
@@ -128,15 +146,7 @@ class RegistryApp:
         token = request_id.set(request.identifier)
         try:
             try:
-                if self._gate is not None:
-                    # What a client sends on purpose goes before what every request of it has.
-                    credentials = read_credentials(request.header("Authorization"))
-                    if credentials is None:
-                        credentials = request.certificate()
-                    host = request.client_host()
-                    request.identity = await self._gate.identify(credentials, host)
-                registry = await self._door.admit(request.origin(), request.identity)
-                answer: Answer | None = await endpoint(registry, request, **parts)
+                answer: Answer | None = await self._answer(request, route, endpoint, parts)
             except Unauthorized as error:
                 answer = self._unauthorized(request, error)
             except Exception as error:
@@ -147,6 +157,34 @@ class RegistryApp:
                 await send(request, answer)
         finally:
             request_id.reset(token)
+
+    async def _answer(
+        self,
+        request: RegistryRequest,
+        route: routes.Route,
+        endpoint: Endpoint,
+        parts: dict[str, str],
+    ) -> Answer:
+        # Whoever only looks whether somebody is there is never refused.
+        throttle = None if route is routes.ALIVE else self._throttle
+        host = request.client_host()
+        try:
+            if throttle is not None:
+                throttle.from_address(host)
+            if self._gate is not None:
+                # What a client sends on purpose goes before what every request of it has.
+                credentials = read_credentials(request.header("Authorization"))
+                if credentials is None:
+                    credentials = request.certificate()
+                request.identity = await self._gate.identify(credentials, host)
+                if throttle is not None:
+                    throttle.from_account(request.identity.name)
+            registry = await self._door.admit(request.origin(), request.identity)
+            return await endpoint(registry, request, **parts)
+        except TooManyRequests:
+            # Who goes on at once, over as many connections as there may be, costs little then.
+            await deferLater(request.site.reactor, random.uniform(*PENALTY))
+            raise
 
     def _unauthorized(self, request: RegistryRequest, error: Unauthorized) -> Answer | None:
         """401 with the challenge, which is needed to try again."""

@@ -48,17 +48,20 @@ class BlobHandlers:
             )
             if place is not None:
                 found = await registry.describe_blob(repository, wanted)
-                return _elsewhere(place, wanted, _pulled(repository, found))
+                return _elsewhere(place, wanted, _pulled(repository, found.descriptor))
         if request.method == b"HEAD" or unmodified:
             found = await registry.describe_blob(repository, wanted)
+            fields = _fields(found.descriptor)
             if request.method != b"HEAD":
-                return Answer(304, _fields(found))
+                return Answer(304, fields)
+            # What lies elsewhere cannot be looked for in passing, so such answers are not kept.
+            reuse = Reuse(repository, found.path) if found.path is not None else None
             return Answer(
                 200,
-                _fields(found),
-                length=found.size,
-                reuse=Reuse(repository),
-                pulled=_pulled(repository, found),
+                fields,
+                length=found.descriptor.size,
+                reuse=reuse,
+                pulled=_pulled(repository, found.descriptor),
             )
         partial = False
 

@@ -38,6 +38,8 @@ STATUS: dict[type[RegistryError], int] = {
     errors.SizeInvalid: 400,
     errors.RangeInvalid: 416,
     errors.PageInvalid: 400,
+    errors.RequestInvalid: 400,
+    errors.KeyUnknown: 404,
     errors.Unsupported: 405,
     errors.MediaTypeUnsupported: 415,
     errors.PreconditionFailed: 412,

@@ -25,7 +25,8 @@ from ..log import Access
 from ..model.events import Pulled
 from .answers import EVERYTHING, Answer, Stream
 from .heads import Head
-from .sending import last_fields, open_again
+from .sending import is_there, last_fields, open_again
+from .throttle import Throttle, peer_host
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -96,11 +97,13 @@ class Recipe:
 class Visitor:
     """Who asks, by a certificate and header lines that were read before.
 
-    ``until`` is when the credentials have to be looked at again, in seconds since the epoch.
+    ``until`` is when the credentials have to be looked at again, in seconds since the epoch;
+    ``name`` that of the account, empty without one.
     """
 
     asker: bytes
     until: float
+    name: str
     user_agent: str
     host: str
     actor: str
@@ -110,6 +113,7 @@ class Visitor:
 class Kept:
     """An answer: its head without the last fields, and its body or the file of its body.
 
+    The file of an answer to HEAD is the one that it tells of.
     ``repository`` is what it depends on, None for an answer that always holds; ``pulled`` is what
     a client gets with it.
     """
@@ -132,10 +136,12 @@ class Replay:
 
     :param changing: tells what has changed.
     :param room: bytes that answers may take.
+    :param throttle: counts requests; those that are too many take the long way, and are refused.
     """
 
     changing: IChanging
     room: int
+    throttle: Throttle | None = None
     _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -167,9 +173,17 @@ class Replay:
             self._catch_up()
             if key not in self._kept:
                 return False
+        if self.throttle is not None and not self.throttle.allows(
+            peer_host(connection.getPeer()), visitor.name
+        ):
+            return False
         self._kept.move_to_end(key)
         if kept.path is not None:
-            return self._give_file(connection, key, kept, visitor)
+            if kept.method != "HEAD":
+                return self._give_file(connection, key, kept, visitor)
+            if not is_there(kept.path):
+                self._drop(key)
+                return False
         identifier = connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
         _note_pull(connection, kept, visitor, identifier)
@@ -225,7 +239,7 @@ class Replay:
             return
         if recipe.revision != self._revision:
             self._catch_up()
-        body, path, length = b"", None, 0
+        body, path, length = b"", reuse.path, 0
         if request.method != b"HEAD":
             length = answer.content_length
             if not isinstance(answer.body, Stream):
@@ -277,6 +291,7 @@ class Replay:
             visitor = Visitor(
                 asker,
                 identity.until,
+                identity.name,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
                 identity.name,

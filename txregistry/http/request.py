@@ -18,6 +18,7 @@ from ..model.events import Origin
 from .bodies import RequestBody
 from .heads import Head
 from .problems import answer_to
+from .throttle import peer_host
 from .wire import Query, split_target
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class RegistryRequest(Request):
 
     def client_host(self) -> str:
         """The client's address without its port."""
-        return getattr(self.connection.getPeer(), "host", None) or "local"
+        return peer_host(self.connection.getPeer())
 
     def getRequestHostname(self) -> bytes:
         """A constant: no answer depends on the host that a client names."""

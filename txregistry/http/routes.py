@@ -35,8 +35,14 @@ REFERRERS = Route("referrers", "/v2/<path:name>/referrers/<digest>", ("GET",))
 TOKEN = Route("token", "/auth/token", ("GET", "POST"))
 TOKEN_KEYS = Route("token_keys", "/auth/jwks", ("GET",))
 
+KEYS = Route("keys", "/txregistry/v1/keys", ("GET", "POST"))
+KEY = Route("key", "/txregistry/v1/keys/<key>", ("DELETE",))
+
 ROUTES = (ALIVE, BASE, CATALOG, TAGS, MANIFEST, BLOB, UPLOADS, UPLOAD, REFERRERS)
 """``GET`` includes ``HEAD``."""
 
 TOKEN_ROUTES = (TOKEN, TOKEN_KEYS)
 """Where this registry issues tokens."""
+
+KEY_ROUTES = (KEYS, KEY)
+"""Where this registry has API keys."""

@@ -152,6 +152,15 @@ def open_again(path: Path) -> int:
         return -1
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file that was found a moment ago still is where it was."""
+    try:
+        os.lstat(path)
+    except OSError:
+        return False
+    return True
+
+
 async def _pump(request: RegistryRequest, stream: Stream) -> None:
     gate = Gate()
     left = stream.length

@@ -12,6 +12,7 @@ from .access import (
     IAuthenticator,
     IAuthenticatorMaker,
     IGate,
+    IRecalling,
     IRemoteAccounts,
     Issued,
     ITokenService,
@@ -22,6 +23,12 @@ from .adoption import (
     Finds,
     IAdoption,
     Sight,
+)
+from .apikeys import (
+    IKeyOffice,
+    IKeyStore,
+    KeyRecord,
+    KeyWish,
 )
 from .collection import (
     Collected,
@@ -39,7 +46,7 @@ from .event_log import (
     IEventLog,
     Pruned,
 )
-from .history import IHistory, Move, Usage
+from .history import Holdings, IHistory, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -51,6 +58,7 @@ from .metadata import (
     ManifestRecord,
     PendingChange,
     TagFixed,
+    TooManySessions,
     Touched,
     TreeChange,
     UploadRecord,
@@ -62,6 +70,7 @@ from .plugins import (
 )
 from .registry import (
     Blob,
+    BlobStat,
     IDoor,
     IRegistry,
     Manifest,
@@ -93,6 +102,7 @@ from .storage import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     ObjectStat,
     OffsetMismatch,
@@ -100,6 +110,7 @@ from .storage import (
     StorageFull,
     StorageUnavailable,
     UploadMissing,
+    UploadStat,
 )
 
 API = (1, 0)
@@ -111,6 +122,7 @@ __all__ = [
     "AdoptionState",
     "Blob",
     "BlobRecord",
+    "BlobStat",
     "Challenge",
     "Collected",
     "Conflict",
@@ -123,6 +135,7 @@ __all__ = [
     "Finds",
     "Held",
     "Holder",
+    "Holdings",
     "IAccessPolicy",
     "IAccessPolicyMaker",
     "IAdoption",
@@ -139,6 +152,8 @@ __all__ = [
     "IHealth",
     "IHistory",
     "IInventory",
+    "IKeyOffice",
+    "IKeyStore",
     "ILifecycle",
     "ILocalFile",
     "ILocating",
@@ -147,6 +162,7 @@ __all__ = [
     "IMoving",
     "IPulls",
     "IReader",
+    "IRecalling",
     "IRecordReporter",
     "IRegistry",
     "IRemoteAccounts",
@@ -157,8 +173,11 @@ __all__ = [
     "IStorageDriver",
     "IStorageMaker",
     "ITokenService",
+    "IUploads",
     "IWorld",
     "Issued",
+    "KeyRecord",
+    "KeyWish",
     "Manifest",
     "ManifestRecord",
     "Move",
@@ -179,11 +198,13 @@ __all__ = [
     "StoredManifest",
     "TagFixed",
     "TagRecord",
+    "TooManySessions",
     "Touched",
     "TreeChange",
     "Unlink",
     "Upload",
     "UploadMissing",
     "UploadRecord",
+    "UploadStat",
     "Usage",
 ]

@@ -64,6 +64,17 @@ class Challenge:
     path: str = ""
 
 
+class IRecalling(Interface):
+    """What an authenticator can do beside that knows more than one identity of a name."""
+
+    def recall(name: str, stamp: str) -> Awaitable[Identity | None]:
+        """The identity of that name and stamp as it is at the moment.
+
+        :return: None if there is none any more.
+        :raises StorageUnavailable: nobody can tell at the moment.
+        """
+
+
 class IAuthenticatorMaker(IMaker):
     """Makes an :class:`IAuthenticator`."""
 
@@ -73,10 +84,14 @@ class IAuthenticatorMaker(IMaker):
 
 @frozen
 class Decision:
-    """Whether something is allowed, and the rule that says so, in words for an operator."""
+    """Whether something is allowed, and the rule that says so, in words for an operator.
+
+    ``silent`` tells of a refusal that nothing is said about it, so that others may allow it.
+    """
 
     allowed: bool
     because: str
+    silent: bool = False
 
 
 class IAccessPolicy(Interface):

@@ -5,7 +5,7 @@ May import the model, attrs, zope.interface and ``twisted.plugin``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from attrs import frozen
 from zope.interface import Interface
@@ -43,6 +43,14 @@ class Usage:
     total: int
 
 
+@frozen
+class Holdings:
+    """What some repositories hold together: bytes of distinct digests, and tags."""
+
+    bytes: int
+    tags: int
+
+
 class IHistory(Interface):
     """What was, what is how large, and what a deletion would mean. Everything may be long."""
 
@@ -66,6 +74,9 @@ class IHistory(Interface):
 
     def distinct() -> Awaitable[int]:
         """Bytes that are held, whoever holds them: each digest once."""
+
+    def holdings(matches: Callable[[str], bool]) -> Awaitable[Holdings]:
+        """What the repositories whose names match hold together."""
 
     def impact(
         repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]

@@ -45,6 +45,9 @@ class IInventory(Interface):
     ) -> Awaitable[Sequence[tuple[Tag, Digest]]]:
         """Tags of a repository."""
 
+    def lacking(repository: RepositoryName, after: str, limit: int) -> Awaitable[Sequence[Digest]]:
+        """Manifests of a repository that refer to what it does not hold, subjects left aside."""
+
     def tag_records(
         repository: RepositoryName, after: str, limit: int
     ) -> Awaitable[Sequence[TagRecord]]:

@@ -55,6 +55,7 @@ class UploadRecord:
     """An upload session: its storage token and the algorithm its digest is expected in.
 
     ``started`` and ``written`` are seconds since the epoch; ``written`` is the last write.
+    ``actor`` may go on with it; ``holder`` is whom it is counted for.
     """
 
     id: str
@@ -64,6 +65,7 @@ class UploadRecord:
     started: float
     written: float
     actor: str = ""
+    holder: str = ""
 
 
 @frozen
@@ -99,6 +101,10 @@ class Conflict(Exception):
     def __init__(self, missing: Sequence[str] = ()) -> None:
         super().__init__(f"missing: {', '.join(missing)}")
         self.missing = tuple(missing)
+
+
+class TooManySessions(Conflict):
+    """Whoever asks has as many sessions as one may have; nothing was changed."""
 
 
 class TagFixed(Exception):
@@ -242,10 +248,12 @@ class IMetadata(Interface):
         the collection.
         """
 
-    def start_upload(record: UploadRecord, limit: int) -> Awaitable[None]:
+    def start_upload(record: UploadRecord, limit: int, each: int = 0) -> Awaitable[None]:
         """Remember a session.
 
         :param limit: the largest number of sessions, 0 for any.
+        :param each: the largest number of sessions of the same holder, 0 for any.
+        :raises TooManySessions: its holder has that many already.
         :raises Conflict: there are that many already.
         """
 
@@ -260,6 +268,9 @@ class IMetadata(Interface):
 
     def stale_uploads(before: float, limit: int) -> Awaitable[Sequence[UploadRecord]]:
         """Sessions whose last write lies before a time, oldest first."""
+
+    def known_uploads(tokens: Collection[str]) -> Awaitable[Collection[str]]:
+        """Those tokens which are of sessions."""
 
     def pending(limit: int) -> Awaitable[Sequence[PendingChange]]:
         """Tree changes that are not known to be durable, in the order they were made."""

@@ -45,6 +45,14 @@ class Blob:
 
 
 @frozen
+class BlobStat:
+    """A blob that is there: what it is, and its file where the storage is local."""
+
+    descriptor: Descriptor
+    path: Path | None = None
+
+
+@frozen
 class Manifest:
     """A manifest: what it is, and its exact bytes."""
 
@@ -68,8 +76,8 @@ class IRegistry(Interface):
     also raise ``Unavailable``, and writing ones ``InsufficientStorage`` and ``Unsupported``.
     """
 
-    def describe_blob(repository: RepositoryName, digest: Digest) -> Awaitable[Descriptor]:
-        """What a blob is.
+    def describe_blob(repository: RepositoryName, digest: Digest) -> Awaitable[BlobStat]:
+        """What a blob is. Its bytes are looked for, so that what is told to be there can be had.
 
         :raises BlobUnknown: the repository does not hold it.
         """

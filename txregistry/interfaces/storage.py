@@ -148,8 +148,7 @@ class IStorageDriver(Interface):
         """Make an upload the object ``key``: durable first, then visible, whole and at once.
 
         An object that is there already is replaced, so that a push heals what is damaged; whoever
-        reads it may go on. Only a store that looks after its bytes itself may keep one of the same
-        size.
+        reads it goes on with what it was or fails.
         Publishing again after success does nothing, so that a caller may repeat the call after a
         crash. The upload can still be read by :meth:`held` until the caller abandons it, which it
         does when its own record of the object is durable.
@@ -222,6 +221,32 @@ class IGathering(Interface):
         ``publish`` needs no call of this before it.
 
         :raises UploadMissing: no such upload.
+        """
+
+
+@frozen
+class UploadStat:
+    """An upload by its token, and when it was last written to (aware, UTC).
+
+    Where a storage does not tell that, the time of its beginning does.
+    """
+
+    token: str
+    modified: datetime
+
+
+class IUploads(Interface):
+    """Capability of a driver: it tells what uploads there are.
+
+    So those can be dropped that nobody knows of, since a process died between a change of the
+    storage and the note of it elsewhere.
+    """
+
+    def uploads(after: str, limit: int) -> Awaitable[Sequence[UploadStat]]:
+        """Uploads by their tokens, in byte order, strictly behind ``after``, at most ``limit``.
+
+        Remains of dropped uploads count, under any token that :meth:`IStorageDriver.abandon`
+        removes them by.
         """
 
 

@@ -15,6 +15,7 @@ from ..interfaces import (
     ManifestRecord,
     PendingChange,
     TagFixed,
+    TooManySessions,
     TreeChange,
     UploadRecord,
 )
@@ -301,18 +302,23 @@ def delete_tag(
     reviews.moved(connection, now, number, tag, None, previous, actor, since)
 
 
-def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> None:
+def start_upload(connection: Connection, upload: UploadRecord, limit: int, each: int) -> None:
     """Remember a session.
 
+    :raises TooManySessions: there are too many of its holder.
     :raises Conflict: there are too many.
     """
+    if each:
+        query = "SELECT count(*) FROM upload WHERE holder = ?"
+        if connection.execute(query, (upload.holder,)).fetchone()[0] >= each:
+            raise TooManySessions
     if limit:
         count = connection.execute("SELECT count(*) FROM upload").fetchone()[0]
         if count >= limit:
             raise Conflict
     connection.execute(
-        "INSERT INTO upload (id, repository, token, algorithm, started, written, actor)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO upload (id, repository, token, algorithm, started, written, actor, holder)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             upload.id,
             upload.repository,
@@ -321,6 +327,7 @@ def start_upload(connection: Connection, upload: UploadRecord, limit: int) -> No
             upload.started,
             upload.written,
             upload.actor,
+            upload.holder,
         ),
     )
 

@@ -5,14 +5,15 @@ May import the model, the interfaces and other modules of this room.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define
 from zope.interface import implementer
 
-from ..interfaces import IHistory, Move, Review, ReviewKind, Usage
+from ..interfaces import Holdings, IHistory, Move, Review, ReviewKind, Usage
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
 from .collection import told
@@ -77,6 +78,14 @@ DISTINCT = """
         SELECT digest, max(size) AS size FROM (
             SELECT digest, size FROM blob UNION ALL SELECT digest, size FROM manifest)
         GROUP BY digest)
+"""
+HOLDINGS = """
+    WITH mine AS (SELECT value AS id FROM json_each(?1)), held AS (
+        SELECT digest, size FROM blob WHERE repository IN (SELECT id FROM mine)
+        UNION SELECT digest, size FROM manifest WHERE repository IN (SELECT id FROM mine)
+    )
+    SELECT (SELECT coalesce(sum(size), 0) FROM held),
+        (SELECT count(*) FROM tag WHERE repository IN (SELECT id FROM mine))
 """
 EVERYTHING = """
     SELECT 'tag', name FROM tag WHERE repository = ?1
@@ -145,6 +154,14 @@ class SqliteHistory:
 
     async def distinct(self) -> int:
         return int((await self.metadata.look_apart(lambda c: c.execute(DISTINCT).fetchone()))[0])
+
+    async def holdings(self, matches: Callable[[str], bool]) -> Holdings:
+        def query(connection: Connection) -> Holdings:
+            found = connection.execute("SELECT id, name FROM repository")
+            numbers = json.dumps([number for number, name in found if matches(name)])
+            return Holdings(*connection.execute(HOLDINGS, (numbers,)).fetchone())
+
+        return await self.metadata.look_far(query)
 
     async def impact(
         self, repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]

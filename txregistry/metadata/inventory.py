@@ -31,6 +31,17 @@ MANIFESTS = f"""
 TAGS = f"""
     SELECT name, digest FROM tag WHERE repository = {NUMBER} AND name > ? ORDER BY name LIMIT ?
 """
+LACKING = f"""
+    SELECT DISTINCT manifest FROM reference AS wanted
+    WHERE repository = {NUMBER} AND manifest > ?
+        AND NOT EXISTS (
+            SELECT 1 FROM blob
+            WHERE repository = wanted.repository AND digest = wanted.digest)
+        AND (kind = 'blob' OR NOT EXISTS (
+            SELECT 1 FROM manifest AS held
+            WHERE held.repository = wanted.repository AND held.digest = wanted.digest))
+    ORDER BY manifest LIMIT ?
+"""
 TAG_RECORDS = f"""
     SELECT name, digest, updated FROM tag WHERE repository = {NUMBER} AND name > ?
     ORDER BY name LIMIT ?
@@ -82,6 +93,10 @@ class SqliteInventory:
     ) -> Sequence[tuple[Tag, Digest]]:
         rows = await self._rows(TAGS, repository, after, limit)
         return [(Tag(name), Digest(digest)) for name, digest in rows]
+
+    async def lacking(self, repository: RepositoryName, after: str, limit: int) -> Sequence[Digest]:
+        rows = await self._rows(LACKING, repository, after, limit)
+        return [Digest(digest) for (digest,) in rows]
 
     async def tag_records(
         self, repository: RepositoryName, after: str, limit: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..interfaces import (
     BlobRecord,
@@ -80,6 +80,7 @@ FEW = 200
 
 UPLOAD = "SELECT * FROM upload WHERE id = ? AND repository = ?"
 STALE = "SELECT * FROM upload WHERE written < ? ORDER BY written LIMIT ?"
+KNOWN = "SELECT token FROM upload WHERE token IN (SELECT value FROM json_each(?))"
 ABSENT = """
     SELECT wanted.value FROM json_each(?1) AS wanted
     WHERE NOT EXISTS (SELECT 1 FROM blob WHERE repository = ?2 AND digest = wanted.value)
@@ -185,6 +186,11 @@ def stale_uploads(connection: Connection, before: float, limit: int) -> list[Upl
     return [_upload(row) for row in connection.execute(STALE, (before, limit))]
 
 
+def known_uploads(connection: Connection, tokens: Collection[str]) -> set[str]:
+    """See ``IMetadata.known_uploads``."""
+    return {token for (token,) in connection.execute(KNOWN, (json.dumps(list(tokens)),))}
+
+
 def pending(connection: Connection, limit: int) -> list[PendingChange]:
     """See ``IMetadata.pending``."""
     rows = connection.execute("SELECT id, key, content FROM pending ORDER BY id LIMIT ?", (limit,))
@@ -249,8 +255,8 @@ def as_listing(items: list, page: Page) -> Listing:  # type: ignore[type-arg]
     return Listing(items[: page.limit], more=page.limit > 0)
 
 
-def _upload(row: tuple[str, str, str, str, float, float, str]) -> UploadRecord:
-    identifier, repository, token, algorithm, started, written, actor = row
+def _upload(row: tuple[str, str, str, str, float, float, str, str]) -> UploadRecord:
+    identifier, repository, token, algorithm, started, written, actor, holder = row
     return UploadRecord(
-        identifier, RepositoryName(repository), token, algorithm, started, written, actor
+        identifier, RepositoryName(repository), token, algorithm, started, written, actor, holder
     )

@@ -190,6 +190,29 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX move_by_time ON move (at)",
     ),
     (
+        # API keys. The authenticator knows the account; a robot has none. Rights and globs of
+        # repositories are lists in JSON.
+        """
+        CREATE TABLE apikey (
+            id TEXT PRIMARY KEY,
+            hash BLOB NOT NULL UNIQUE,
+            account TEXT NOT NULL,
+            authenticator TEXT NOT NULL,
+            repositories TEXT NOT NULL,
+            rights TEXT NOT NULL,
+            description TEXT NOT NULL,
+            maker TEXT NOT NULL,
+            created REAL NOT NULL,
+            expires REAL,
+            used REAL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX apikey_by_account ON apikey (account, id)",
+        # Whom a session is counted for: an account, or an address without one.
+        "ALTER TABLE upload ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX upload_by_holder ON upload (holder)",
+    ),
+    (
         # What this registry calls itself in events, for ever: one row.
         "CREATE TABLE registry (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL)",
         "INSERT INTO registry VALUES (1, lower(hex(randomblob(16))))",

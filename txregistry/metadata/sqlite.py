@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -233,6 +233,9 @@ class SqliteMetadata:
     async def stale_uploads(self, before: float, limit: int) -> Sequence[UploadRecord]:
         return await self.look_far(queries.stale_uploads, before, limit)
 
+    async def known_uploads(self, tokens: Collection[str]) -> Collection[str]:
+        return await self.look_far(queries.known_uploads, tokens)
+
     async def pending(self, limit: int) -> Sequence[PendingChange]:
         return await self.look_far(queries.pending, limit)
 
@@ -382,8 +385,8 @@ class SqliteMetadata:
                 lambda c: reviews.keep(c, now, repository, digest), visible=True, durable=False
             )
 
-    async def start_upload(self, record: UploadRecord, limit: int) -> None:
-        await self._write(lambda c: change.start_upload(c, record, limit), durable=False)
+    async def start_upload(self, record: UploadRecord, limit: int, each: int = 0) -> None:
+        await self._write(lambda c: change.start_upload(c, record, limit, each), durable=False)
 
     async def touch_upload(self, upload: str, written: float) -> None:
         statement = "UPDATE upload SET written = ? WHERE id = ?"

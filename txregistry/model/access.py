@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class Right(StrEnum):
@@ -68,15 +68,35 @@ def order(actions: Iterable[str]) -> list[str]:
 
 
 @frozen
+class Reach:
+    """What an identity is limited to beside its scopes: rights, and repositories by globs.
+
+    ``grants`` tells that all of this is allowed unless a rule denies it; without it a rule has to
+    allow it as well. ``patterns`` are the globs, compiled.
+    """
+
+    rights: frozenset[Right]
+    repositories: Sequence[str]
+    grants: bool = False
+    patterns: Sequence[re.Pattern[str]] = field(default=(), repr=False)
+
+    def covers(self, right: Right, repository: str) -> bool:
+        """Whether something is within the limits."""
+        return right in self.rights and any(
+            pattern.fullmatch(repository) for pattern in self.patterns
+        )
+
+
+@frozen
 class Identity:
     """Who asks, as an authenticator has found out.
 
     ``name`` is empty for an anonymous one. ``authenticator`` is the name of the plugin, and
     ``stamp`` what it recognises by that the identity is still what it was: another password, or
     none, has another stamp. ``scopes`` limit what may be done, None for no limit; ``sufficient``
-    scopes grant by themselves, without a rule. ``until`` is the time, in seconds since the epoch,
-    from which on the credentials have to be looked at again, and ``ends`` the time after which
-    nothing that was given for them may be good.
+    scopes grant by themselves, without a rule. ``reach`` limits it as well, None for no limit.
+    ``until`` is the time, in seconds since the epoch, from which on the credentials have to be
+    looked at again, and ``ends`` the time after which nothing that was given for them may be good.
     """
 
     name: str
@@ -86,6 +106,7 @@ class Identity:
     scopes: Sequence[Scope] | None = None
     sufficient: bool = False
     bearer: bool = False
+    reach: Reach | None = None
     until: float = float("inf")
     ends: float = float("inf")
 

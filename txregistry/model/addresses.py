@@ -5,9 +5,11 @@ May import the standard library.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 
+@lru_cache(4096)
 def block_of(host: str) -> str:
     """What a client is counted by: its address, or the /64 of one of IPv6, which is one customer's.
 

@@ -184,6 +184,16 @@ class PageInvalid(RegistryError):
     code = ErrorCode.PAGINATION_NUMBER_INVALID
 
 
+class RequestInvalid(RegistryError):
+    """A request that cannot be understood, about something else than a repository."""
+
+    code = ErrorCode.UNSUPPORTED
+
+
+class KeyUnknown(RegistryError):
+    """An API key that does not exist, or is somebody else's."""
+
+
 class Unsupported(RegistryError):
     """An operation that this registry does not offer, or is configured not to."""
 

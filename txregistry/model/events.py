@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
+from .addresses import block_of
 from .digests import Digest
 from .names import RepositoryName, Tag
 
@@ -37,6 +38,14 @@ class Origin:
     method: str = ""
     user_agent: str = ""
     actor: str = ""
+
+    @property
+    def holder(self) -> str:
+        """Whom what is left open is counted for: an account, or an address without one."""
+        if self.actor:
+            return f"account {self.actor}"
+        host = self.address.rpartition(":")[0].strip("[]") or self.address
+        return f"address {block_of(host)}"
 
 
 @frozen

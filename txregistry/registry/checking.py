@@ -26,6 +26,7 @@ from ..interfaces import (
 from ..model.digests import Digest
 from ..model.errors import RegistryError
 from ..model.names import RepositoryName, Tag
+from ..model.stored import read_stored
 from . import layout
 from .bulk import Bulk
 from .findings import Finding, Kind
@@ -60,6 +61,8 @@ class RepositoryCheck:
             async for finding in self._links(wanted):
                 yield finding
         async for finding in self._rows():
+            yield finding
+        async for finding in self._lacking():
             yield finding
 
     # --- from the tree to the database -------------------------------------------------------
@@ -163,6 +166,24 @@ class RepositoryCheck:
             write = partial(self.driver.put, key, row.digest.encode())
             return Finding(Kind.LINK_MISSING, key, "the link is written", write)
         return None
+
+    async def _lacking(self) -> AsyncIterator[Finding]:
+        """Manifests that cannot be pulled, as the repository does not hold what they refer to.
+
+        The rules are those by which they are taken.
+        """
+        after = ""
+        while page := await self.inventory.lacking(self.repository, after, BATCH):
+            after = page[-1]
+            bodies = await self._bulk.contents([layout.content(digest) for digest in page])
+            for digest, body in zip(page, bodies, strict=True):
+                if body is None or Digest.of(body, digest.algorithm) != digest:
+                    # That is another finding.
+                    continue
+                lacking = self.registry.core.manifests.lacking
+                for text in await lacking(self.repository, read_stored(body)):
+                    what = f"{self.repository}@{digest}: {text}"
+                    yield Finding(Kind.CONTENT_LACKING, what, "push the image again")
 
     async def _old(self, row: BlobRecord, finding: Finding) -> bool:
         """Whether it is a manifest of distribution 2.1.0, which is linked as a layer instead."""

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     BYTES_MISSING = "bytes missing"
     BYTES_DAMAGED = "bytes damaged"
     SIZE_DIFFERS = "size differs"
+    CONTENT_LACKING = "content lacking"
     LEFTOVER = "leftover"
     UNUSED = "unused bytes"
 

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from ..interfaces import (
     Blob,
+    BlobStat,
     IAccessPolicy,
     IDoor,
     IReader,
@@ -153,7 +154,7 @@ class GuardedRegistry:
     inner: IRegistry
     guard: Guard
 
-    async def describe_blob(self, repository: RepositoryName, digest: Digest) -> Descriptor:
+    async def describe_blob(self, repository: RepositoryName, digest: Digest) -> BlobStat:
         """See :class:`~txregistry.interfaces.IRegistry`, as for each of the following."""
         self.guard.require(Right.PULL, repository)
         return await self.inner.describe_blob(repository, digest)

@@ -258,19 +258,29 @@ class Manifests:
 
         :raises ManifestBlobUnknown: it does not hold some of them.
         """
-        if not self.rules.references:
-            return []
-        blobs = [link.digest for link in document.required_blobs()]
-        children = [link.digest for link in document.children if self._demanded(link)]
+        missing = await self.lacking(repository, document)
+        if missing:
+            raise ManifestBlobUnknown(tuple(missing))
+        blobs, children = self._demands(document)
+        return [Digest(text) for text in dict.fromkeys(blobs + children)]
+
+    async def lacking(self, repository: RepositoryName, document: ManifestDocument) -> list[str]:
+        """What a repository has to hold for a manifest, and does not."""
+        blobs, children = self._demands(document)
         missing = [text for text in blobs + children if not storable(text)]
         missing += await self.metadata.missing(
             repository,
             [Digest(text) for text in blobs if storable(text)],
             [Digest(text) for text in children if storable(text)],
         )
-        if missing:
-            raise ManifestBlobUnknown(tuple(dict.fromkeys(missing)))
-        return [Digest(text) for text in dict.fromkeys(blobs + children)]
+        return list(dict.fromkeys(missing))
+
+    def _demands(self, document: ManifestDocument) -> tuple[list[str], list[str]]:
+        """Digests of the blobs and of the children that have to be there."""
+        if not self.rules.references:
+            return [], []
+        blobs = [link.digest for link in document.required_blobs()]
+        return blobs, [link.digest for link in document.children if self._demanded(link)]
 
     def _demanded(self, child: Link) -> bool:
         platforms = self.rules.platforms

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 from zope.interface import directlyProvides, implementer
 
-from ..interfaces import Blob, IDoor, IMetadata, IRegistry, Manifest, StoredManifest
+from ..interfaces import Blob, BlobStat, IDoor, IMetadata, IRegistry, Manifest, StoredManifest
 from ..model.access import ANONYMOUS, Identity
 from ..model.descriptors import Descriptor
 from ..model.digests import ALGORITHMS, Digest
@@ -57,7 +57,7 @@ class SeeingRegistry:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def describe_blob(self, repository: RepositoryName, digest: Digest) -> Descriptor:
+    async def describe_blob(self, repository: RepositoryName, digest: Digest) -> BlobStat:
         """See :class:`~txregistry.interfaces.IRegistry`, as for each of the following."""
         await self._blob(repository, digest)
         return await self._inner.describe_blob(repository, digest)

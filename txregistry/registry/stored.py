@@ -15,6 +15,7 @@ from ..finishing import deferred
 from ..interfaces import (
     Blob,
     BlobRecord,
+    BlobStat,
     Conflict,
     IDoor,
     ILocalFile,
@@ -26,6 +27,7 @@ from ..interfaces import (
     Manifest,
     ObjectMissing,
     StoredManifest,
+    TooManySessions,
     Upload,
     UploadRecord,
 )
@@ -85,12 +87,17 @@ class StoredRegistry:
 
     # --- reading -----------------------------------------------------------------------------
 
-    async def describe_blob(self, repository: RepositoryName, digest: Digest) -> Descriptor:
+    async def describe_blob(self, repository: RepositoryName, digest: Digest) -> BlobStat:
         with storage_errors():
             # Whoever is told that it is there will not push it.
             await self.core.metadata.keep(repository, digest)
             record = await self._blob(repository, digest)
-            return Descriptor(OCTET_STREAM, digest, record.size)
+            await self._look_for(record)
+            local = ILocalFile(self.core.driver, None)
+            return BlobStat(
+                Descriptor(OCTET_STREAM, digest, record.size),
+                local.path(layout.content(digest)) if local is not None else None,
+            )
 
     async def open_blob(
         self, repository: RepositoryName, digest: Digest, choose: Callable[[int], Span]
@@ -165,7 +172,15 @@ class StoredRegistry:
     async def start_upload(self, repository: RepositoryName, algorithm: str) -> Upload:
         with storage_errors():
             try:
-                record = await self.core.uploads.start(repository, algorithm, self.origin.actor)
+                record = await self.core.uploads.start(
+                    repository, algorithm, self.origin.actor, self.origin.holder
+                )
+            except TooManySessions:
+                raise TooManyRequests(
+                    "you have too many upload sessions open; finish or cancel some, or wait until "
+                    "some that were given up are removed",
+                    60,
+                ) from None
             except Conflict:
                 raise TooManyRequests(
                     "too many upload sessions are open; finish or cancel some", 60
@@ -237,6 +252,7 @@ class StoredRegistry:
                     raise self._blob_unknown(digest)
                 source = holders[0]
             record = await self._blob(source, digest)
+            await self._look_for(record)
             try:
                 pending = await self.core.metadata.link_blob(
                     repository,
@@ -314,6 +330,19 @@ class StoredRegistry:
         if record is None:
             raise self._blob_unknown(digest)
         return record
+
+    async def _look_for(self, record: BlobRecord) -> None:
+        """Find out whether the bytes of a blob are there, so that clients push them again if not.
+
+        :raises BlobUnknown: they are not.
+        """
+        try:
+            found = await self.core.driver.stat(layout.content(record.digest))
+        except ObjectMissing:
+            raise self._blob_unknown(record.digest) from None
+        if found.size != record.size:
+            self.core.manifests.quarantine.suspect(record.digest)
+            raise self._blob_unknown(record.digest)
 
     def _blob_unknown(self, digest: Digest) -> BlobUnknown:
         return BlobUnknown("this repository does not hold the blob", {"digest": digest})

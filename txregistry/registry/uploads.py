@@ -24,6 +24,7 @@ from ..interfaces import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     IWorld,
     OffsetMismatch,
     StorageError,
@@ -42,6 +43,9 @@ INLINE = 32 * 1024
 """Pieces up to this many bytes are hashed in place: cheaper than a change of threads."""
 
 TOUCH_INTERVAL = 60.0
+
+PAGE = 1000
+"""Uploads that are listed at a time."""
 
 REMEMBERED = 4096
 """Sessions whose running hash is kept; those that go on in another process are never ended here."""
@@ -66,6 +70,7 @@ class Uploads:
 
     :param limit: the largest blob in bytes.
     :param sessions: the largest number of open sessions, 0 for any.
+    :param each: the largest number of those of one holder, 0 for any.
     :param clock: seconds since the epoch.
     """
 
@@ -74,20 +79,26 @@ class Uploads:
     world: IWorld
     limit: int
     sessions: int
+    each: int = 0
     clock: Callable[[], float] = time.time
     _known: dict[str, Session] = field(factory=dict)
 
-    async def start(self, repository: RepositoryName, algorithm: str, actor: str) -> UploadRecord:
+    async def start(
+        self, repository: RepositoryName, algorithm: str, actor: str, holder: str = ""
+    ) -> UploadRecord:
         """Open a session.
 
+        :param actor: who may go on with it.
+        :param holder: whom it is counted for.
+        :raises TooManySessions: that one has too many.
         :raises Conflict: there are too many sessions.
         """
         identifier = secrets.token_hex(16)
         token = await self.driver.begin(upload_hint(repository, identifier))
         now = self.clock()
-        record = UploadRecord(identifier, repository, token, algorithm, now, now, actor)
+        record = UploadRecord(identifier, repository, token, algorithm, now, now, actor, holder)
         try:
-            await self.metadata.start_upload(record, self.sessions)
+            await self.metadata.start_upload(record, self.sessions, self.each)
         except Exception:
             await self.driver.abandon(token)
             raise
@@ -203,10 +214,6 @@ class Uploads:
         The bytes go first: on a full disk their room is what the database needs.
         """
         await self.driver.abandon(record.token)
-        await self.forget(record)
-
-    async def forget(self, record: UploadRecord) -> None:
-        """End a session; its bytes stay."""
         self._known.pop(record.id, None)
         await self.metadata.end_upload(record.id)
 
@@ -229,6 +236,27 @@ class Uploads:
             for record in stale:
                 await self.drop(record)
         return purged
+
+    async def purge_unknown(self, before: float, really: bool = True) -> int:
+        """Drop uploads that no session knows of, since a process died between the two.
+
+        :param before: those whose last write lies before it, in seconds since the epoch; one that
+            is just made has no session yet.
+        :return: how many there are.
+        """
+        listing = IUploads(self.driver, None)
+        after, count = "", 0
+        while listing is not None and (page := await listing.uploads(after, PAGE)):
+            after = page[-1].token
+            tokens = [each.token for each in page if each.modified.timestamp() < before]
+            # Asked after the list was made, so that none is missed which got its session meanwhile.
+            known = await self.metadata.known_uploads(tokens)
+            unknown = [token for token in tokens if token not in known]
+            count += len(unknown)
+            if really:
+                for token in unknown:
+                    await self.driver.abandon(token)
+        return count
 
     async def _enter(self, record: UploadRecord, body: IReader) -> Session:
         session = self._known.get(record.id) or self._remember(record.id, Session())
@@ -330,8 +358,11 @@ class Uploads:
             await self.metadata.touch_upload(record.id, now)
 
     async def _gone(self, record: UploadRecord) -> UploadUnknown:
-        """End a session whose bytes are not there any more; the error that tells the client."""
-        await self.forget(record)
+        """End a session whose bytes cannot be had any more; the error that tells the client.
+
+        Something may be left of them, which goes too.
+        """
+        await self.drop(record)
         return UploadUnknown(
             "the bytes of this upload session are gone; start a new one", {"id": record.id}
         )

@@ -44,11 +44,15 @@ class Opened:
 
 @frozen
 class Listed:
-    """A page of a list: keys, prefixes that end with the delimiter, where the next one starts."""
+    """A page of a list: keys, prefixes that end with the delimiter, where the next one starts.
+
+    ``modified`` is when the object of each key was.
+    """
 
     keys: Sequence[str]
     prefixes: Sequence[str]
     token: str | None
+    modified: Sequence[datetime] = ()
 
 
 @frozen
@@ -172,6 +176,7 @@ class S3Client:
             [item.text("Key") for item in root.all("Contents")],
             [item.text("Prefix") for item in root.all("CommonPrefixes")],
             (root.text("NextContinuationToken") or None) if truncated else None,
+            [_iso(item.text("LastModified")) for item in root.all("Contents")],
         )
 
     # --- multipart uploads -------------------------------------------------------------------

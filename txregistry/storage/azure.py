@@ -19,10 +19,12 @@ from ..interfaces import (
     ILocating,
     IReader,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     ObjectStat,
     OffsetMismatch,
     UploadMissing,
+    UploadStat,
 )
 from .azure_copying import Copying
 from .azure_lists import AzureLists
@@ -36,7 +38,7 @@ ENDLESS = 1 << 50
 """Ends of ranges beyond this are not told to the service; no blob is as large."""
 
 
-@implementer(IStorageDriver, IHealth, ILifecycle, ILocating)
+@implementer(IStorageDriver, IUploads, IHealth, ILifecycle, ILocating)
 @define(eq=False)
 class AzureDriver:
     """Objects as block blobs; the contract is that of ``IStorageDriver``.
@@ -183,8 +185,6 @@ class AzureDriver:
         target = self.names.blob(key)
 
         async def copy(source: str, etag: str, held: int) -> None:
-            if self.names.old and await self._has(key, held):
-                return
             await self._copying.copy(source, etag, held, target)
 
         try:
@@ -200,8 +200,5 @@ class AzureDriver:
     async def abandon(self, token: str) -> None:
         await self._uploads.abandon(token)
 
-    async def _has(self, key: str, size: int) -> bool:
-        try:
-            return (await self.stat(key)).size == size
-        except ObjectMissing:
-            return False
+    async def uploads(self, after: str, limit: int) -> Sequence[UploadStat]:
+        return await self._lists.uploads(self.names.uploads, after, limit)

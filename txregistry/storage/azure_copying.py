@@ -55,13 +55,11 @@ class Copying:
     passing: bool = False
 
     async def copy(self, source: str, etag: str, size: int, target: str) -> None:
-        """Make a blob of another one, unless there is one of that size already.
+        """Make a blob of another one, in place of what is there, which may be damaged.
 
         :param etag: of the content that is meant.
         """
         there = await self.find(target)
-        if there is not None and there.size == size and not there.copying:
-            return
         if there is not None and there.kind != "BlockBlob":
             # A blob cannot change its type; distribution writes some as append blobs.
             await self.client.delete_blob(target)

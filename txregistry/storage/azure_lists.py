@@ -10,10 +10,12 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from attrs import define, field
 
 from ..azure.client import BlobClient
+from ..interfaces import UploadStat
 from .azure_names import OWN, Names, azure_errors
 from .keys import is_name
 
@@ -46,6 +48,24 @@ class AzureLists:
         for base in names.bases:
             found |= await self._children(base, f"{prefix}/" if prefix else "", after, limit)
         return sorted(found)[:limit]
+
+    async def uploads(self, below: str, after: str, limit: int) -> Sequence[UploadStat]:
+        """See :class:`~txregistry.interfaces.IUploads`.
+
+        :param below: what the names of uploads begin with.
+        """
+        found: dict[str, datetime] = {}
+        marker = ""
+        while True:
+            with azure_errors():
+                page = await self.client.list_blobs(below, "", marker, PAGE)
+            for name, modified in zip(page.names, page.modified, strict=True):
+                token = name[len(below) :]
+                if token > after and modified is not None:
+                    found[token] = modified
+            marker = page.marker
+            if not marker or len(found) >= limit:
+                return [UploadStat(token, at) for token, at in list(found.items())[:limit]]
 
     async def _keys(self, base: str, below: str, after: str, limit: int) -> set[str]:
         found: set[str] = set()

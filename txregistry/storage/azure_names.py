@@ -72,7 +72,12 @@ class Names:
         """The name of an upload; None for what is no token of ours."""
         if _TOKEN.fullmatch(token) is None:
             return None
-        return f"{self.root}{OWN}/uploads/{token}"
+        return self.uploads + token
+
+    @property
+    def uploads(self) -> str:
+        """What the names of uploads begin with."""
+        return f"{self.root}{OWN}/uploads/"
 
 
 def is_missing(error: AzureError) -> bool:

@@ -25,8 +25,10 @@ from ..interfaces import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     IWorld,
     ObjectStat,
+    UploadStat,
 )
 from .calls import CheckedReader, DriverCalls, Observe
 from .keys import check_key
@@ -37,6 +39,7 @@ CAPABILITIES = (
     IShownAppend,
     IDeferredSync,
     IGathering,
+    IUploads,
     IMoving,
     ILocating,
     IHealth,
@@ -127,11 +130,12 @@ class Checked:
     ) -> Sequence[str]:
         if prefix:
             check_key(prefix)
-        if not isinstance(after, str):
-            raise TypeError(f"{after!r} is no place to list from")
-        if limit < 1:
-            raise ValueError(f"{limit} is no number of entries")
+        _page(after, limit)
         found: Sequence[str] = await self.calls.quick(operation, method, prefix, after, limit)
+        self._check_list(operation, found, after, limit)
+        return found
+
+    def _check_list(self, operation: str, found: Sequence[str], after: str, limit: int) -> None:
         expect = self.calls.expect
         expect(len(found) <= limit, operation, "listed more than was asked for")
         last = after
@@ -139,7 +143,6 @@ class Checked:
             # Whoever pages by such a list might never come to its end.
             expect(each > last, operation, f"listed {each!r} behind {last!r}")
             last = each
-        return found
 
     # --- uploads -----------------------------------------------------------------------------
 
@@ -207,6 +210,17 @@ class Checked:
     async def settle(self, keys: Sequence[str]) -> None:
         await self.calls.long("settle", self.inner.settle, [check_key(key) for key in keys])
 
+    async def uploads(self, after: str, limit: int) -> Sequence[UploadStat]:
+        _page(after, limit)
+        found: Sequence[UploadStat] = await self.calls.quick(
+            "uploads", self.inner.uploads, after, limit
+        )
+        for each in found:
+            good = isinstance(each, UploadStat) and each.modified.tzinfo is not None
+            self.calls.expect(good, "uploads", f"describes an upload as {each!r}")
+        self._check_list("uploads", [each.token for each in found], after, limit)
+        return found
+
     async def move(self, key: str, target: str) -> None:
         await self.calls.quick("move", self.inner.move, check_key(key), check_key(target))
 
@@ -232,6 +246,13 @@ def _bytes(data: bytes) -> bytes:
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"bytes are expected, not {type(data).__name__}")
     return data
+
+
+def _page(after: str, limit: int) -> None:
+    if not isinstance(after, str):
+        raise TypeError(f"{after!r} is no place to list from")
+    if limit < 1:
+        raise ValueError(f"{limit} is no number of entries")
 
 
 def _token(token: str) -> str:

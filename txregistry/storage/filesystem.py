@@ -29,11 +29,13 @@ from ..interfaces import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     IWorld,
     ObjectMissing,
     ObjectStat,
     StorageError,
     StorageUnavailable,
+    UploadStat,
 )
 from .directories import Directories
 from .durable import ABSENT, disk_errors, read_all, sync_file, write_all
@@ -58,7 +60,16 @@ SMALL = 4 * 1024 * 1024
 """Bytes of a small object at most, which is read and written whole."""
 
 
-@implementer(IStorageDriver, ILocalFile, IShownAppend, IDeferredSync, IMoving, IHealth, ILifecycle)
+@implementer(
+    IStorageDriver,
+    ILocalFile,
+    IShownAppend,
+    IDeferredSync,
+    IUploads,
+    IMoving,
+    IHealth,
+    ILifecycle,
+)
 @define(eq=False)
 class FilesystemDriver:
     """Objects as files; the contract is that of ``IStorageDriver``.
@@ -305,3 +316,6 @@ class FilesystemDriver:
 
     async def abandon(self, token: str) -> None:
         await self.world.in_thread(self._uploads.abandon, token)
+
+    async def uploads(self, after: str, limit: int) -> Sequence[UploadStat]:
+        return await self.world.in_thread(self._uploads.known, after, limit)

@@ -11,13 +11,16 @@ import errno
 import os
 import re
 import secrets
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from attrs import frozen
 
-from ..interfaces import OffsetMismatch, UploadMissing
+from ..interfaces import OffsetMismatch, UploadMissing, UploadStat
 from .directories import Directories
 from .durable import ABSENT, copy_all, disk_errors, start_writeback, write_all
 from .files import open_file
@@ -108,6 +111,20 @@ class LocalUploads:
         """Drop an upload."""
         with suppress(UploadMissing), disk_errors("dropping an upload", UploadMissing(token)):
             os.unlink(self._path(token))
+
+    def known(self, after: str, limit: int) -> list[UploadStat]:
+        """The uploads that there are."""
+        with disk_errors("listing uploads"):
+            names = sorted(filter(TOKEN.fullmatch, os.listdir(self.directory)))
+            found = (self._stat(name) for name in names[bisect_right(names, after) :])
+            return list(islice(filter(None, found), limit))
+
+    def _stat(self, token: str) -> UploadStat | None:
+        try:
+            status = os.lstat(f"{self.directory}/{token}")
+        except FileNotFoundError:
+            return None
+        return UploadStat(token, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def _path(self, token: str) -> str:
         if TOKEN.fullmatch(token) is None:

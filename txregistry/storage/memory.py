@@ -17,10 +17,12 @@ from zope.interface import implementer
 from ..interfaces import (
     IReader,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     ObjectStat,
     OffsetMismatch,
     UploadMissing,
+    UploadStat,
 )
 
 
@@ -57,7 +59,7 @@ class MemoryReader:
         self._closed = True
 
 
-@implementer(IStorageDriver)
+@implementer(IStorageDriver, IUploads)
 @define(eq=False)
 class MemoryDriver:
     """Objects in a dictionary; the contract is that of ``IStorageDriver``."""
@@ -65,6 +67,7 @@ class MemoryDriver:
     _objects: dict[str, tuple[bytes, datetime]] = field(factory=dict)
     _sorted: list[str] = field(factory=list)
     _uploads: dict[str, bytearray] = field(factory=dict)
+    _written: dict[str, datetime] = field(factory=dict)
 
     async def stat(self, key: str) -> ObjectStat:
         data, modified = self._object(key)
@@ -106,6 +109,7 @@ class MemoryDriver:
     async def begin(self, hint: str) -> str:
         token = secrets.token_hex(16)
         self._uploads[token] = bytearray()
+        self._written[token] = datetime.now(UTC)
         return token
 
     async def append(self, token: str, offset: int, data: bytes) -> int:
@@ -113,6 +117,7 @@ class MemoryDriver:
         if len(upload) != offset:
             raise OffsetMismatch(len(upload))
         upload += data
+        self._written[token] = datetime.now(UTC)
         return len(upload)
 
     async def held(self, token: str) -> IReader:
@@ -129,6 +134,11 @@ class MemoryDriver:
 
     async def abandon(self, token: str) -> None:
         self._uploads.pop(token, None)
+        self._written.pop(token, None)
+
+    async def uploads(self, after: str, limit: int) -> Sequence[UploadStat]:
+        tokens = sorted(token for token in self._uploads if token > after)
+        return [UploadStat(token, self._written[token]) for token in tokens[:limit]]
 
     def _object(self, key: str) -> tuple[bytes, datetime]:
         try:

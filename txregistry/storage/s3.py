@@ -6,14 +6,12 @@ May import the interfaces, the client for S3 and other modules of this room.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..finishing import background
 from ..interfaces import (
     IGathering,
     IHealth,
@@ -21,9 +19,11 @@ from ..interfaces import (
     ILocating,
     IReader,
     IStorageDriver,
+    IUploads,
     IWorld,
     ObjectStat,
     StorageUnavailable,
+    UploadStat,
 )
 from ..s3.client import S3Client
 from ..s3.credentials import AWSCredentials, ChainCredentials, GivenCredentials
@@ -35,28 +35,25 @@ from .s3_errors import told
 from .s3_lists import Lists
 from .s3_reading import HeldReader, ObjectReader
 from .s3_settings import LARGEST_COPY, MEBIBYTE, S3Settings
-from .s3_state import DIRECTORY
+from .s3_states import UploadStates
 from .s3_uploads import S3Uploads
-
-ORPHANED = timedelta(days=8)
-"""Multipart uploads under a blob's key that are older were left behind by somebody."""
 
 _log = Logger()
 
 
-@implementer(IStorageDriver, IGathering, ILocating, IHealth, ILifecycle)
+@implementer(IStorageDriver, IGathering, IUploads, ILocating, IHealth, ILifecycle)
 @define(eq=False)
 class S3Driver:
     """Objects in a bucket; the contract is that of ``IStorageDriver``.
 
     :param root: the prefix of all keys, empty or with a slash at its end.
+    :param sessions: the uploads.
     """
 
     client: S3Client
     root: str
-    uploads: S3Uploads
+    sessions: S3Uploads
     lists: Lists = field(init=False)
-    _cleaning: Deferred[None] | None = None
 
     def __attrs_post_init__(self) -> None:
         self.lists = Lists(self.client, self.root)
@@ -96,28 +93,32 @@ class S3Driver:
     # --- uploads -----------------------------------------------------------------------------
 
     async def begin(self, hint: str) -> str:
-        return await self.uploads.begin()
+        return await self.sessions.begin()
 
     async def aim(self, token: str, key: str) -> None:
-        await self.uploads.aim(token, self.root + key)
+        await self.sessions.aim(token, self.root + key)
 
     async def append(self, token: str, offset: int, data: bytes) -> int:
-        return await self.uploads.append(token, offset, data, keep=True)
+        return await self.sessions.append(token, offset, data, keep=True)
 
     async def append_soon(self, token: str, offset: int, data: bytes) -> int:
-        return await self.uploads.append(token, offset, data, keep=False)
+        return await self.sessions.append(token, offset, data, keep=False)
 
     async def keep(self, token: str) -> None:
-        await self.uploads.keep(token)
+        await self.sessions.keep(token)
 
     async def held(self, token: str) -> IReader:
-        return HeldReader(self.client, self.uploads, token, await self.uploads.size(token))
+        return HeldReader(self.client, self.sessions, token, await self.sessions.size(token))
 
     async def publish(self, token: str, key: str, size: int | None = None) -> None:
-        await self.uploads.publish(token, self.root + key, size)
+        await self.sessions.publish(token, self.root + key, size)
 
     async def abandon(self, token: str) -> None:
-        await self.uploads.abandon(token)
+        await self.sessions.abandon(token)
+
+    async def uploads(self, after: str, limit: int) -> Sequence[UploadStat]:
+        with told():
+            return await self.sessions.states.list(after, limit)
 
     # --- capabilities ------------------------------------------------------------------------
 
@@ -139,52 +140,11 @@ class S3Driver:
             if error.lasting:
                 raise StorageUnavailable(f"storage.s3: {error}") from error
             _log.warn("s3: {error}", error=str(error))
-            return
         except StorageUnavailable as error:
             _log.warn("s3 does not answer yet: {error}", error=str(error))
-            return
-        self._cleaning = background(self._abort_orphans(), "aborting forgotten multipart uploads")
 
     async def stop(self) -> None:
-        if self._cleaning is not None and not self._cleaning.called:
-            self._cleaning.cancel()
         await self.client.transport.stop()
-
-    async def _abort_orphans(self) -> None:
-        """Abort multipart uploads that a crash has left behind: nobody else knows of them."""
-        try:
-            aborted = await self.abort_forgotten(datetime.now(UTC))
-        except CancelledError:
-            return
-        except (S3Error, StorageUnavailable) as error:
-            _log.warn("s3: forgotten multipart uploads stay: {error}", error=str(error))
-            return
-        if aborted:
-            _log.info("s3: {count} forgotten multipart uploads were aborted", count=aborted)
-
-    async def abort_forgotten(self, now: datetime) -> int:
-        """Abort what is old enough at a time; how many there were."""
-        aborted = 0
-        own = f"{self.root}{DIRECTORY}/"
-        for prefix in (own, f"{self.root}docker/registry/v2/blobs/"):
-            for found in await self.client.list_multipart_uploads(prefix):
-                age = now - found.initiated
-                if prefix == own:
-                    forgotten = age > timedelta(hours=1) and not await self._known(found.key)
-                else:
-                    forgotten = age > ORPHANED
-                if forgotten:
-                    await self.client.abort_multipart_upload(found.key, found.id)
-                    aborted += 1
-        return aborted
-
-    async def _known(self, key: str) -> bool:
-        """Whether the upload that a key belongs to still exists."""
-        try:
-            await self.client.head_object(key.rpartition("/")[0])
-        except S3Error as error:
-            return not error.missing
-        return True
 
 
 def make_driver(settings: S3Settings, world: IWorld) -> S3Driver:
@@ -250,7 +210,9 @@ def make_driver(settings: S3Settings, world: IWorld) -> S3Driver:
     )
     root = settings.rootdirectory.strip("/")
     root = f"{root}/" if root else ""
-    return S3Driver(client, root, S3Uploads(client, root, settings.chunksize, copier))
+    return S3Driver(
+        client, root, S3Uploads(client, UploadStates(client, root), settings.chunksize, copier)
+    )
 
 
 def _written(settings: S3Settings) -> dict[str, str]:

@@ -45,6 +45,7 @@ class UploadState:
     :param kept: bytes of the tail that are in that object.
     :param tail: None if the tail is only there.
     :param aim: the key that it will probably be published as.
+    :param published: whether this process has made it an object.
     """
 
     token: str
@@ -61,6 +62,7 @@ class UploadState:
     flights: list[Deferred[Exception | None]] = field(factory=list)
     lock: DeferredLock = field(factory=DeferredLock)
     dropped: bool = False
+    published: bool = False
 
     @property
     def base(self) -> int:

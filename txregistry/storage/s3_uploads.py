@@ -1,7 +1,7 @@
 """Uploads to S3: gathered into parts, kept in an object, published with little copying.
 
 Bytes are gathered in memory to parts of a multipart upload; what is too little for a part is kept
-as the tail of the upload's object (``s3_state``). May import the interfaces and the client for S3.
+as the tail of the upload's object (``s3_states``). May import the interfaces and the client for S3.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import secrets
 from collections import OrderedDict
 
 from attrs import define, evolve, field
-from twisted.logger import Logger
 
 from ..finishing import deferred, ended
 from ..interfaces import OffsetMismatch, StorageUnavailable, UploadMissing
@@ -19,7 +18,8 @@ from ..s3.errors import S3Error
 from .s3_copying import Copier
 from .s3_errors import told
 from .s3_reading import size_of
-from .s3_state import DIRECTORY, Multipart, Segment, UploadState, read_state
+from .s3_state import Multipart, Segment, UploadState
+from .s3_states import Overtaken, UploadStates
 
 SMALLEST_PART = 5 * 1024 * 1024
 """What S3 takes for a part that is not the last one."""
@@ -33,23 +33,19 @@ FLIGHTS = 3
 
 REMEMBERED = 4096
 
-_log = Logger()
-
 
 @define(eq=False)
 class S3Uploads:
     """The uploads of a bucket.
 
-    :param root: the prefix of all keys, empty or with a slash at its end.
     :param chunk: bytes of a part while there is room.
     """
 
     client: S3Client
-    root: str
+    states: UploadStates
     chunk: int
     copier: Copier
     _known: OrderedDict[str, UploadState] = field(factory=OrderedDict)
-    _conditions: bool = True
     used: int = 0
 
     # --- the life of an upload ---------------------------------------------------------------
@@ -59,7 +55,7 @@ class S3Uploads:
         token = secrets.token_hex(16)
         state = UploadState(token, "")
         with told():
-            state.etag = await self.client.put_object(self._key(token), [state.line()])
+            await self.states.store(state, [])
         self._remember(state)
         return token
 
@@ -86,7 +82,7 @@ class S3Uploads:
                     if keep:
                         await self._keep(state)
                 return state.size
-            except _Lost:
+            except Overtaken:
                 continue
             finally:
                 self._leave(state)
@@ -147,23 +143,36 @@ class S3Uploads:
                     raise OffsetMismatch(state.size)
             with told():
                 await self._landed(state)
-                if await size_of(self.client, key) != state.size:
-                    await self._publish(state, key)
+                await self._publish(state, key)
+            state.published = True
         finally:
             self._leave(state)
 
     async def abandon(self, token: str) -> None:
         """Drop an upload and what it has stored beside its object."""
+        published = False
         try:
             state = await self._enter(token)
         except UploadMissing:
-            return
-        try:
+            pass
+        else:
+            published = state.published
+            try:
+                if not published:
+                    # Another process may have gone on with it, and begun what is not known here.
+                    await self._flown(state)
+                    state = await self._again(state)
+                with told():
+                    # First of all: who else writes to it finds out, and drops what it begins now.
+                    await self.states.remove(token)
+                    await self._drop(state)
+            except UploadMissing:
+                pass
+            finally:
+                self._leave(state)
+        if not published:
             with told():
-                await self._drop(state)
-                await self.client.delete_object(self._key(token))
-        finally:
-            self._leave(state)
+                await self.states.sweep(token)
 
     # --- gathering ---------------------------------------------------------------------------
 
@@ -211,12 +220,12 @@ class S3Uploads:
         key = state.aim if state.aim is not None and not state.segments else None
         if key is None:
             state.serial += 1
-            key = f"{self._key(state.token)}/{state.serial}"
+            key = f"{self.states.key(state.token)}/{state.serial}"
         multipart = Multipart(key, await self.client.init_multipart_upload(key))
         state.multipart = multipart
         try:
             await self._store(state, state.head_of_tail(state.kept))
-        except OffsetMismatch:
+        except (OffsetMismatch, UploadMissing):
             # The upload is another process' now, which does not know of what was begun.
             await self.client.abort_multipart_upload(multipart.key, multipart.id)
             raise
@@ -227,6 +236,11 @@ class S3Uploads:
         if wrong is not None:
             self._forget(state)
             raise wrong
+
+    async def _flown(self, state: UploadState) -> None:
+        """Wait for the parts that are under way, whatever becomes of them."""
+        for flight in state.flights:
+            await ended(flight)
 
     async def _landed(self, state: UploadState) -> None:
         while state.flights:
@@ -250,51 +264,23 @@ class S3Uploads:
 
     async def _store(self, state: UploadState, tail: list[bytes]) -> None:
         """Write the object that survives, unless another process has done so."""
-        key, body = self._key(state.token), [state.line(), *tail]
-        # Without quotes, since Ceph compares the field with what it has as it is.
-        condition = {"If-Match": state.etag.strip('"')} if self._conditions and state.etag else {}
         try:
-            state.etag = await self.client.put_object(key, body, condition)
-        except S3Error as error:
-            if error.status == 501 and condition:
-                self._conditions = False
-                await self._store(state, tail)
-            elif error.status in (404, 412):
-                # A repeated request meets what its first attempt has written.
-                await self._settle_conflict(state, tail, b"".join(body))
-            else:
-                raise
-
-    async def _settle_conflict(self, state: UploadState, tail: list[bytes], written: bytes) -> None:
-        """The object is not what it was: by our own doing, or by another process'."""
-        try:
-            found, etag = await self.client.get_object(self._key(state.token))
-        except S3Error as error:
-            if not error.missing:
-                raise
+            await self.states.store(state, tail)
+        except UploadMissing:
             await self._drop(state)
-            raise UploadMissing(state.token) from None
-        if etag == state.etag and self._conditions:
-            # It is: the server compares wrongly.
-            self._conditions = False
-            await self._store(state, tail)
-            return
-        if found != written:
+            raise
+        except Overtaken:
             self._forget(state)
-            raise OffsetMismatch((await self._load(state.token)).size)
-        state.etag = etag
+            raise OffsetMismatch((await self.states.load(state.token)).size) from None
 
     async def _tail(self, state: UploadState) -> list[bytes]:
         """The tail in memory, from the object if need be."""
         if state.tail is None:
             try:
-                body, _ = await self.client.get_object(self._key(state.token), state.etag)
-            except S3Error as error:
-                if error.status not in (404, 412):
-                    raise
+                tail = await self.states.tail(state)
+            except Overtaken:
                 self._forget(state)
-                raise _Lost from None
-            tail = body.partition(b"\n")[2]
+                raise
             state.tail = [tail] if tail else []
             self.used += len(tail)
         return state.tail
@@ -307,6 +293,12 @@ class S3Uploads:
     # --- publishing --------------------------------------------------------------------------
 
     async def _publish(self, state: UploadState, key: str) -> None:
+        """Make it an object, in place of one that is there.
+
+        What is there may be damaged, which neither its size nor the ETag of parts would tell.
+        """
+        if state.finished and state.segments[0].key == key:
+            return
         if state.multipart is None and not state.segments:
             await self.client.put_object(key, await self._tail(state))
             return
@@ -323,7 +315,7 @@ class S3Uploads:
 
         :raises UploadMissing: the upload was aimed at such a key.
         """
-        if not self._owns(multipart.key):
+        if not self.states.owns(multipart.key):
             raise UploadMissing(f"the upload was begun as {multipart.key}, and is not that")
 
     async def _complete(self, state: UploadState) -> None:
@@ -350,7 +342,7 @@ class S3Uploads:
             if await size_of(self.client, multipart.key) != sum(part.size for part in state.parts):
                 self._forget(state)
                 raise
-        state.become_segment(multipart.key, self._owns(multipart.key))
+        state.become_segment(multipart.key, self.states.owns(multipart.key))
 
     # --- what is known -----------------------------------------------------------------------
 
@@ -363,7 +355,7 @@ class S3Uploads:
             state = self._known.get(token)
             if state is None:
                 with told():
-                    loaded = await self._load(token)
+                    loaded = await self.states.load(token)
                 state = self._known.get(token) or self._remember(loaded)
             await state.lock.acquire()
             if self._known.get(token) is state:
@@ -378,19 +370,17 @@ class S3Uploads:
     async def _compared(self, state: UploadState) -> UploadState:
         """The state, or what another process has made of it."""
         try:
-            found = await self.client.head_object(self._key(state.token))
-        except S3Error as error:
-            if not error.missing:
-                raise
+            current = await self.states.is_current(state)
+        except UploadMissing:
             await self._drop(state)
-            raise UploadMissing(state.token) from None
-        return state if found.etag == state.etag else await self._again(state)
+            raise
+        return state if current else await self._again(state)
 
     async def _again(self, state: UploadState) -> UploadState:
         """Load an upload anew, in the place of a locked one."""
         with told():
             try:
-                fresh = await self._load(state.token)
+                fresh = await self.states.load(state.token)
             except UploadMissing:
                 await self._drop(state)
                 raise
@@ -400,48 +390,9 @@ class S3Uploads:
         state.lock.release()
         return fresh
 
-    async def _load(self, token: str) -> UploadState:
-        try:
-            body, etag = await self.client.get_object(self._key(token))
-        except S3Error as error:
-            if error.missing:
-                raise UploadMissing(token) from None
-            raise
-        try:
-            state, base = read_state(token, body, etag)
-        except ValueError as error:
-            _log.error("s3: {error}", error=str(error))
-            raise UploadMissing(token) from None
-        if state.multipart is not None:
-            await self._find_parts(state, state.multipart)
-        if state.base < base:
-            _log.error("s3: parts of the upload {token} are gone", token=token)
-            raise UploadMissing(token)
-        if state.base > base:
-            # Parts were added since, which begin with what the tail had.
-            state.tail, state.tail_size, state.kept = [], 0, 0
-        self.used += state.tail_size
-        state.parts_kept = len(state.parts)
-        return state
-
-    async def _find_parts(self, state: UploadState, multipart: Multipart) -> None:
-        try:
-            parts = await self.client.list_parts(multipart.key, multipart.id)
-        except S3Error as error:
-            if error.code != "NoSuchUpload" and not error.missing:
-                raise
-            state.multipart = None
-            size = await size_of(self.client, multipart.key)
-            if size is not None:
-                state.segments.append(Segment(multipart.key, size, self._owns(multipart.key)))
-            return
-        for number, part in enumerate(parts, 1):
-            if part.number != number:
-                break
-            state.parts.append(part)
-
     def _remember(self, state: UploadState) -> UploadState:
         self._known[state.token] = state
+        self.used += state.tail_size
         if len(self._known) > REMEMBERED:
             for old in list(self._known.values())[: REMEMBERED // 2]:
                 if not old.dirty and not old.lock.locked:
@@ -451,8 +402,7 @@ class S3Uploads:
     async def _drop(self, state: UploadState) -> None:
         """Forget an upload; remove what others who dropped it may not have known of."""
         self._forget(state)
-        for flight in state.flights:
-            await ended(flight)
+        await self._flown(state)
         if state.multipart is not None:
             await self.client.abort_multipart_upload(state.multipart.key, state.multipart.id)
         for segment in state.segments:
@@ -468,13 +418,3 @@ class S3Uploads:
             del self._known[state.token]
         if state.tail is not None:
             self.used -= state.tail_size
-
-    def _key(self, token: str) -> str:
-        return f"{self.root}{DIRECTORY}/{token}"
-
-    def _owns(self, key: str) -> bool:
-        return key.startswith(f"{self.root}{DIRECTORY}/")
-
-
-class _Lost(Exception):
-    """Another process has changed the upload meanwhile."""

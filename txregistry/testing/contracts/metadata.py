@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import DeferredList
 from zope.interface.verify import verifyObject
 
@@ -20,6 +21,7 @@ from ...interfaces import (
     IMetadata,
     ManifestRecord,
     PendingChange,
+    TooManySessions,
     TreeChange,
     UploadRecord,
 )
@@ -341,6 +343,22 @@ class MetadataContract:
         await metadata.start_upload(self.upload("c"), 2)
 
     @asynchronous
+    async def test_sessions_are_limited_for_each(self, metadata: Any) -> None:
+        """The holder counts, whatever others have."""
+        for name, holder in (("a", "one"), ("b", "two"), ("c", "one")):
+            await metadata.start_upload(evolve(self.upload(name), holder=holder), 10, 2)
+        await conflict(metadata.start_upload(evolve(self.upload("d"), holder="one"), 10, 2))
+        try:
+            await metadata.start_upload(evolve(self.upload("d"), holder="one"), 3, 2)
+        except TooManySessions:
+            pass
+        else:
+            raise AssertionError("it was taken")
+        await metadata.start_upload(evolve(self.upload("d"), holder="two"), 10, 2)
+        await metadata.end_upload("a" * 32)
+        await metadata.start_upload(evolve(self.upload("e"), holder="one"), 10, 2)
+
+    @asynchronous
     async def test_stale_sessions(self, metadata: Any) -> None:
         for name, written in (("a", 30.0), ("b", 10.0), ("c", 20.0), ("d", 40.0)):
             await metadata.start_upload(self.upload(name, written), 0)
@@ -348,6 +366,17 @@ class MetadataContract:
         assert [each.id[0] for each in await metadata.stale_uploads(40.0, 2)] == ["b", "c"]
         await metadata.touch_upload("b" * 32, 50.0)
         assert [each.id[0] for each in await metadata.stale_uploads(40.0, 2)] == ["c", "a"]
+
+    @asynchronous
+    async def test_uploads_that_sessions_know(self, metadata: Any) -> None:
+        known = [self.upload(name, 1.0) for name in "ab"]
+        for each in known:
+            await metadata.start_upload(each, 0)
+        tokens = [each.token for each in known]
+        assert set(await metadata.known_uploads([*tokens, "other"])) == set(tokens)
+        await metadata.end_upload(known[0].id)
+        assert set(await metadata.known_uploads([*tokens, "other"])) == {tokens[1]}
+        assert set(await metadata.known_uploads([])) == set()
 
     # --- the tree and the log ----------------------------------------------------------------
 

@@ -38,6 +38,7 @@ from ...interfaces import (
     IReader,
     IShownAppend,
     IStorageDriver,
+    IUploads,
     ObjectMissing,
     OffsetMismatch,
     StorageError,
@@ -136,7 +137,7 @@ class StorageDriverContract:
         verifyObject(IStorageDriver, driver)
         known = (
             *(ILocalFile, IShownAppend, IDeferredSync, IGathering),
-            *(ILocating, IHealth, ILifecycle),
+            *(IUploads, IMoving, ILocating, IHealth, ILifecycle),
         )
         for capability in known:
             if capability.providedBy(driver):
@@ -607,6 +608,23 @@ class StorageDriverContract:
             await driver.abandon(token)
 
     @asynchronous
+    async def test_damaged_bytes_of_the_right_size_are_replaced(self, driver: Any) -> None:
+        data = os.urandom(200_000)
+        await driver.put("key", bytes(len(data)))
+        token = await uploaded(driver, data)
+        reader = await driver.open("key", 0, len(data))
+        first = await reader.read(1000)
+        await driver.publish(token, "key", len(data))
+        await driver.abandon(token)
+        assert await content(driver, "key") == data
+        try:
+            assert first + await drain(reader) == bytes(len(data))
+        except StorageError:
+            pass  # allowed; a mixture is not
+        finally:
+            reader.close()
+
+    @asynchronous
     async def test_an_object_appears_whole(self, driver: Any) -> None:
         async def look() -> int:
             try:
@@ -793,6 +811,34 @@ class StorageDriverContract:
             await gathering.append_soon(token, 300_001, b"no")
         with pytest.raises(UploadMissing):
             await gathering.keep(token)
+
+    @asynchronous
+    async def test_listing_uploads(
+        self, driver: Any, reopen: Callable[[], Awaitable[Any]] | None
+    ) -> None:
+        listing = IUploads(driver, None)
+        if listing is None:
+            pytest.skip("does not tell what uploads there are")
+        assert list(await listing.uploads("", 10)) == []
+        tokens = [await uploaded(driver, bytes(number)) for number in range(5)]
+        await driver.publish(tokens[0], "key")
+        await driver.put("other", b"")
+        if reopen is not None:
+            # Those of other processes, and of dead ones.
+            listing = driver = await reopen()
+        found: list[str] = []
+        while page := await listing.uploads(found[-1] if found else "", 2):
+            assert len(page) <= 2
+            found += [each.token for each in page]
+            for each in page:
+                assert each.modified.utcoffset() == timedelta(0)
+                assert abs(each.modified - datetime.now(UTC)) < timedelta(hours=1)
+        assert found == sorted(tokens)
+        assert [each.token for each in await listing.uploads("", 10)] == found
+        for token in tokens:
+            await driver.abandon(token)
+        assert list(await listing.uploads("", 10)) == []
+        assert await all_keys(driver) == ["key", "other"]
 
     @asynchronous
     async def test_health(self, driver: Any) -> None:

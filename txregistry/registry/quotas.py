@@ -1,0 +1,171 @@
+"""Quotas: how much groups of repositories may hold, looked at before anything is added.
+
+May import the model, the interfaces and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+from zope.interface import directlyProvides, implementer
+
+from ..interfaces import Holdings, IDoor, IHistory, IRegistry, StoredManifest, Upload
+from ..model.access import ANONYMOUS, Identity
+from ..model.digests import Digest
+from ..model.errors import Denied, ManifestUnknown
+from ..model.events import Origin
+from ..model.names import RepositoryName, Tag
+from .translate import storage_errors
+
+SHARE = 5
+"""What is known of a group is good for as many times as long as it took to find out."""
+
+SOFT = 0.9
+"""The part of a quota from which on the log warns."""
+
+_log = Logger()
+
+
+@frozen
+class Quota:
+    """What all repositories together may hold that match one of the patterns.
+
+    :param name: names the quota in messages.
+    :param bytes: of distinct blobs and manifests; None for any number.
+    :param tags: how many; None for any number.
+    """
+
+    name: str
+    repositories: Sequence[re.Pattern[str]]
+    bytes: int | None = None
+    tags: int | None = None
+
+    def matches(self, repository: str) -> bool:
+        """Whether a repository counts."""
+        return any(pattern.fullmatch(repository) for pattern in self.repositories)
+
+
+@define(eq=False)
+class Quotas:
+    """What there is of each quota, as it was a moment ago.
+
+    :param seconds: the passing of time.
+    """
+
+    quotas: Sequence[Quota]
+    history: IHistory
+    seconds: Callable[[], float]
+    _known: dict[str, tuple[float, Holdings]] = field(factory=dict)
+    _warned: set[str] = field(factory=set)
+
+    async def require(self, repository: RepositoryName, size: int, tags: int = 0) -> None:
+        """Refuse what would be too much.
+
+        :param size: bytes that are to be added.
+        :param tags: tags that are to be added.
+        :raises Denied: a quota is used up.
+        """
+        for quota in self.quotas:
+            if not quota.matches(repository):
+                continue
+            held = await self._held(quota)
+            if quota.bytes is not None and held.bytes + size > quota.bytes:
+                raise self._refusal(quota, "bytes", held.bytes, quota.bytes)
+            if quota.tags is not None and tags and held.tags + tags > quota.tags:
+                raise self._refusal(quota, "tags", held.tags, quota.tags)
+            self._warn(quota, held)
+
+    async def _held(self, quota: Quota) -> Holdings:
+        known = self._known.get(quota.name)
+        began = self.seconds()
+        if known is not None and began < known[0]:
+            return known[1]
+        held = await self.history.holdings(quota.matches)
+        now = self.seconds()
+        self._known[quota.name] = (now + SHARE * (now - began), held)
+        return held
+
+    def _refusal(self, quota: Quota, what: str, held: int, limit: int) -> Denied:
+        return Denied(
+            f"{quota.name} is used up: {held} of {limit} {what}; delete something, or ask for more",
+            {"quota": quota.name, "held": held, "limit": limit, "unit": what},
+        )
+
+    def _warn(self, quota: Quota, held: Holdings) -> None:
+        """Log once that a quota will soon be used up."""
+        parts = [
+            held.bytes / quota.bytes if quota.bytes else 0.0,
+            held.tags / quota.tags if quota.tags else 0.0,
+        ]
+        if max(parts) < SOFT:
+            self._warned.discard(quota.name)
+        elif quota.name not in self._warned:
+            self._warned.add(quota.name)
+            _log.warn(
+                "{quota} is nearly used up: {bytes} bytes, {tags} tags",
+                quota=quota.name,
+                bytes=held.bytes,
+                tags=held.tags,
+                event="quota",
+            )
+
+
+@implementer(IDoor)
+@frozen
+class QuotaDoor:
+    """Admits to a registry that looks at quotas before it takes anything."""
+
+    inner: IDoor
+    quotas: Quotas
+
+    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
+        """See :class:`~txregistry.interfaces.IDoor`."""
+        registry = await self.inner.admit(origin, identity)
+        return QuotaRegistry(registry, self.quotas)  # type: ignore[return-value]
+
+
+class QuotaRegistry:
+    """Looks at the quotas when an upload starts and when a manifest is put.
+
+    Blobs that were begun in time may go beyond: what they need becomes known with their manifest.
+    """
+
+    def __init__(self, inner: IRegistry, quotas: Quotas) -> None:
+        self._inner = inner
+        self._quotas = quotas
+        directlyProvides(self, IRegistry)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def start_upload(self, repository: RepositoryName, *rest: Any) -> Upload:
+        """See :class:`~txregistry.interfaces.IRegistry`."""
+        with storage_errors():
+            await self._quotas.require(repository, 1)
+        return await self._inner.start_upload(repository, *rest)
+
+    async def put_manifest(
+        self,
+        repository: RepositoryName,
+        digest: Digest | None,
+        tags: Sequence[Tag],
+        media_type: str,
+        body: bytes,
+        fixed: Sequence[Tag] = (),
+    ) -> StoredManifest:
+        """See :class:`~txregistry.interfaces.IRegistry`."""
+        new = [tag for tag in tags if await self._absent(repository, tag)]
+        with storage_errors():
+            await self._quotas.require(repository, len(body), len(new))
+        return await self._inner.put_manifest(repository, digest, tags, media_type, body, fixed)
+
+    async def _absent(self, repository: RepositoryName, tag: Tag) -> bool:
+        try:
+            await self._inner.describe_manifest(repository, tag)
+        except ManifestUnknown:
+            return True
+        return False

@@ -21,6 +21,7 @@ from .commands import (
     audit,
     check,
     deletions,
+    events,
     gc,
     keys,
     passwd,
@@ -28,7 +29,7 @@ from .commands import (
     retention,
     tokens,
 )
-from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IStorageMaker
+from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .plugins import Failure, discover
 from .tap import load_or_complain
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     audit.add_to(commands)
     check.add_to(commands)
     deletions.add_to(commands)
+    events.add_to(commands)
     gc.add_to(commands)
     keys.add_to(commands)
     passwd.add_to(commands)
@@ -111,6 +113,7 @@ def list_plugins(chosen: argparse.Namespace) -> int:
         ("storage", IStorageMaker),
         ("auth", IAuthenticatorMaker),
         ("access", IAccessPolicyMaker),
+        ("reporter", IReporterMaker),
     )
     for kind, interface in kinds:
         found = discover(interface)

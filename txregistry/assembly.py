@@ -48,6 +48,7 @@ from .registry.seeing import SeeingDoor
 from .registry.stored import Core, StoredDoor
 from .registry.tree import Tree
 from .registry.uploads import Uploads
+from .reporting import Reporting, report_to
 from .shared import KeyLocks, SharedFlags
 from .storage.checked import checked
 from .storage.counting import StorageCounters
@@ -74,6 +75,7 @@ class Registry:
     scrub: Scrub
     rounds: Rounds
     mode: Mode
+    reporting: Reporting
     first: bool = True
     """Whether the work beside serving is that of this process."""
 
@@ -94,6 +96,7 @@ class Registry:
             await self.world.in_thread(self.core.tree.locks.open)
             repeated = await self.core.tree.redo()
             unread = await self.adopter.start()
+            await self.reporting.start(self.first)
         except StorageError as error:
             raise ValueError(str(error)) from error
         if repeated:
@@ -124,6 +127,7 @@ class Registry:
         self.rounds.collector.alone.close()
         await self.indexer.stop()
         await self.scrub.stop()
+        await self.reporting.stop()
         await self.core.tree.stop()
         self.core.tree.locks.close()
         await self.admission.stop()
@@ -259,6 +263,7 @@ def assemble(
         scrub,
         rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database),
         mode,
+        report_to(settings, world, metadata, driver),
     )
     registry.change_mode(storage.maintenance.readonly)
     return registry

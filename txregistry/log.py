@@ -54,7 +54,10 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 @define
 class Access:
-    """A request as the access log tells it; ``time`` is seconds since the epoch."""
+    """A request as the access log tells it; ``time`` is seconds since the epoch.
+
+    ``route`` is the name of what was asked for, ``user`` who asked, empty where it is not known.
+    """
 
     time: float
     request_id: str
@@ -70,6 +73,7 @@ class Access:
     host: str
     user: str = ""
     referer: str = ""
+    route: str = ""
 
 
 @frozen
@@ -139,7 +143,7 @@ def access_json(request: Access, more: str) -> str:
         f',"length":{request.length},"received":{request.received}'
         f',"duration":{request.duration:.6f},"user_agent":{_json(request.user_agent)}'
         f',"host":{_json(request.host)},"user":{_json(request.user)}'
-        f',"referer":{_json(request.referer)}{more}}}'
+        f',"referer":{_json(request.referer)},"route":"{request.route}"{more}}}'
     )
 
 

@@ -142,12 +142,18 @@ def make_site(
     if http.fast.answers:
         changing = registry.core.metadata
         replay = Replay(changing, http.fast.answers, counted, counters, shut)
-    return RegistrySite(
+    watcher = registry.reporting.watcher
+    site = RegistrySite(
         app.resource(),
         reactor,
         limits,
         registry.world.in_thread,
-        AccessLog(reactor, not access.disabled, access.delay),
+        AccessLog(
+            reactor,
+            not access.disabled,
+            access.delay,
+            watcher.request if watcher.requests else None,
+        ),
         headers,
         replay,
         http.fast.sendfile,
@@ -155,6 +161,8 @@ def make_site(
         counters,
         None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
+    site.pulls = registry.reporting.pulls
+    return site
 
 
 def _buckets(settings: Rate) -> Buckets | None:

@@ -13,7 +13,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from .config.load import PATH_VARIABLE, ConfigurationMistakes, Loaded, load
-from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IStorageMaker
+from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .log import LineObserver, LogStyle, observer
 from .plugins import discover
 from .signals import install_signals
@@ -98,6 +98,7 @@ def load_or_complain(path: Path | None) -> Loaded:
             found.makers,
             discover(IAuthenticatorMaker).makers,
             discover(IAccessPolicyMaker).makers,
+            discover(IReporterMaker).makers,
         )
     except ConfigurationMistakes as error:
         lines = [str(mistake) for mistake in error.mistakes]

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .auth.globs import repository_glob, tag_glob
 from .config.lifecycle import RetentionPolicy
 from .config.settings import Settings
 from .metadata.collection import SqliteCollection
 from .metadata.history import SqliteHistory
 from .metadata.inventory import SqliteInventory
 from .metadata.sqlite import SqliteMetadata
+from .model.globs import repository_glob, tag_glob
 from .model.names import RepositoryName, Tag
 from .registry.collecting import Collector, Waits
 from .registry.occasions import Occasion

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from txregistry.auth.claims import ClaimRule, decide, find
-from txregistry.auth.globs import text_glob
+from txregistry.model.globs import text_glob
 
 GITHUB = {
     "repository": "acme/app",

@@ -15,9 +15,9 @@ from txregistry.auth.access_settings import (
     RuleSettings,
     policy,
 )
-from txregistry.auth.globs import repository_glob, tag_glob
 from txregistry.model.access import ANONYMOUS, Identity, Right, Scope
 from txregistry.model.errors import Denied, Unauthorized
+from txregistry.model.globs import repository_glob, tag_glob
 from txregistry.model.names import RepositoryName, Tag
 from txregistry.registry.guarded import Guard
 

@@ -151,7 +151,7 @@ validation: {manifests: {urls: {allow: ["("]}}}
 @pytest.mark.parametrize(
     "section",
     [
-        "notifications: {endpoints: []}",
+        "reporting: {bugsnag: {apikey: secret}}",
         "proxy: {remoteurl: https://registry.example}",
         "middleware: {}",
         "reporting: {bugsnag: {apikey: x}}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from txregistry.auth.globs import repository_glob, tag_glob
 from txregistry.interfaces import TagRecord
 from txregistry.model.digests import Digest
+from txregistry.model.globs import repository_glob, tag_glob
 from txregistry.model.names import RepositoryName, Tag
 from txregistry.registry.retention import KeepRule, Policy, judge
 

@@ -12,8 +12,8 @@ from attrs import Attribute, frozen
 
 from ..interfaces import IAccessPolicy
 from ..model.access import ALL, Right
+from ..model.globs import repository_glob, tag_glob
 from ..model.options import option
-from .globs import repository_glob, tag_glob
 from .rules import Denials, Grants, Immutable, NamedOnly, Rights, Rule, Rules
 
 RIGHTS = ", ".join(Right)

@@ -29,7 +29,7 @@ from ..interfaces import (
 )
 from ..model.access import Credentials, Identity, Reach, Right, Token
 from ..model.errors import RequestInvalid
-from .globs import repository_glob
+from ..model.globs import repository_glob
 from .key_text import hash_of, is_key, new_key
 
 NAME = "apikeys"

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .globs import text_glob
+from ..model.globs import text_glob
 
 LONGEST = 512
 """Characters of a value that is looked at."""

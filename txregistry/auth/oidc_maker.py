@@ -13,9 +13,9 @@ from attrs import Attribute, frozen, validators
 from zope.interface import implementer
 
 from ..interfaces import Challenge, IAuthenticatorMaker, IWorld
+from ..model.globs import text_glob
 from ..model.options import Duration, option
 from .claims import check_template
-from .globs import text_glob
 
 
 def _globs(_: Any, attribute: Attribute[Any], value: Mapping[str, str]) -> None:

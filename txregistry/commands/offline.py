@@ -47,7 +47,7 @@ def offline(loaded: Loaded, work: Work, alone: bool) -> int:
     """
     from twisted.internet import reactor
 
-    _check_owner(loaded)
+    check_owner(loaded)
     predicate = LogLevelFilterPredicate(LogLevel.warn)
     observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [predicate])
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
@@ -66,7 +66,7 @@ async def admitted(registry: Registry, command: str) -> IRegistry:
     return await registry.door.admit(Origin(user_agent=f"txregistry {command}", actor="operator"))
 
 
-def _check_owner(loaded: Loaded) -> None:
+def check_owner(loaded: Loaded) -> None:
     """Files of another user's would be in the way of the server.
 
     :raises UsageError: the data belong to somebody else.

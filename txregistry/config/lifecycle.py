@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import Attribute, frozen, validators
 
-from ..auth.globs import repository_glob, tag_glob
+from ..model.globs import repository_glob, tag_glob
 from ..model.options import Duration, Size, option
 
 TIME = r"([01]\d|2[0-3]):[0-5]\d"

@@ -18,8 +18,15 @@ from attrs import define, evolve, field, frozen, has
 from ..auth.access_settings import Access
 from ..auth.rules_maker import RULES
 from ..auth.settings import Auth
-from ..interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IMaker, IStorageMaker
+from ..interfaces import (
+    IAccessPolicyMaker,
+    IAuthenticatorMaker,
+    IMaker,
+    IReporterMaker,
+    IStorageMaker,
+)
 from ..model.options import Secret, Workers
+from ..reporters.settings import Reporting
 from .nodes import Mistake, Node, Reading
 from .settings import Settings, Storage
 from .structuring import Structuring, _optional, options_of
@@ -75,6 +82,7 @@ def load(
     makers: Mapping[str, IStorageMaker],
     authenticators: Mapping[str, IAuthenticatorMaker] | None = None,
     policies: Mapping[str, IAccessPolicyMaker] | None = None,
+    reporters: Mapping[str, IReporterMaker] | None = None,
 ) -> Loaded:
     """Load the configuration.
 
@@ -83,9 +91,12 @@ def load(
     :param makers: the storage makers that are installed, by name.
     :param authenticators: the makers of authenticators that are installed, by name.
     :param policies: the makers of access policies that are installed, by name.
+    :param reporters: the makers of reporters that are installed, by name.
     :raises ConfigurationMistakes: with everything that is wrong.
     """
-    again = partial(load, path and path.absolute(), dict(environ), makers, authenticators, policies)
+    again = partial(
+        load, path and path.absolute(), dict(environ), makers, authenticators, policies, reporters
+    )
     if path is None and environ.get(PATH_VARIABLE):
         path = Path(environ[PATH_VARIABLE])
     reading = Reading()
@@ -106,7 +117,9 @@ def load(
     if path is None and environ.get("STATE_DIRECTORY"):
         root = _service_root(root, environ["STATE_DIRECTORY"])
     others = {name: maker for name, maker in (policies or {}).items() if name != RULES}
-    loading = _Loading(makers, authenticators or {}, others, Structuring(base), reading)
+    loading = _Loading(
+        makers, authenticators or {}, others, reporters or {}, Structuring(base), reading
+    )
     root = loading.overlay(root, environ)
     settings = loading.settings(root)
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
@@ -136,6 +149,7 @@ class _Loading:
     makers: Mapping[str, IStorageMaker]
     authenticators: Mapping[str, IAuthenticatorMaker]
     policies: Mapping[str, IAccessPolicyMaker]
+    reporters: Mapping[str, IReporterMaker]
     structuring: Structuring
     reading: Reading
     _storage_options: dict[str, Any] = field(factory=lambda: options_of(Storage))
@@ -153,13 +167,19 @@ class _Loading:
             build.mistakes.append(Mistake(origin, "version", f"has to be {VERSION}"))
         storage = self._storage(content.pop("storage", None))
         auth = self._auth(content.pop("auth", None))
+        reporting = self._reporting(content.pop("reporting", None))
         level = content.get("log")
         if "access" in content:
             content["access"], chosen = self._policy(content["access"])
         else:
             chosen = None
         settings: Settings | None = build.section(
-            Settings, evolve(root, value=content), "", storage=storage, auth=auth
+            Settings,
+            evolve(root, value=content),
+            "",
+            storage=storage,
+            auth=auth,
+            reporting=reporting,
         )
         if settings is not None and settings.log.formatter == "logstash":
             origin = level.origin if level is not None else root.origin
@@ -231,6 +251,18 @@ class _Loading:
             text = f"names no authenticator; there are {known_names}, and apikeys"
             build.mistakes.append(Mistake(node.origin, "auth", text))
         return section
+
+    def _reporting(self, node: Node | None) -> Reporting:
+        """The section ``reporting``: reporters."""
+        build = self.structuring
+        chosen: list[tuple[str, Any]] = []
+        for name, value in build.mapping(node, "reporting").items():
+            if name in self.reporters:
+                settings = self.reporters[name].settings
+                chosen.append((name, build.section(settings, value, f"reporting.{name}")))
+            else:
+                build.unknown(name, value, "reporting", dict.fromkeys(self.reporters))
+        return Reporting(tuple(chosen))
 
     def _policy(self, node: Node) -> tuple[Node, tuple[str, Any] | None]:
         """The section ``access`` without the section of a policy, and that policy."""
@@ -377,7 +409,7 @@ class _Loading:
     def _below(self, settings: type) -> dict[str, type]:
         """Sections that plugins describe, and those they are in."""
         if settings is Settings:
-            return {"storage": Storage, "auth": Auth}
+            return {"storage": Storage, "auth": Auth, "reporting": Reporting}
         makers: Mapping[str, IMaker] = {}
         if settings is Storage:
             makers = self.makers
@@ -385,6 +417,8 @@ class _Loading:
             makers = self.authenticators
         elif settings is Access:
             makers = self.policies
+        elif settings is Reporting:
+            makers = self.reporters
         return {name: maker.settings for name, maker in makers.items()}
 
     def _similar(self, name: str) -> str:

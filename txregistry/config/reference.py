@@ -212,6 +212,15 @@ def written(attribute: Any, kind: Any) -> str:
     return written_value(value, kind)
 
 
+MASK = "(hidden)"
+"""What is shown in the place of a secret."""
+
+
+def secret(kind: Any) -> bool:
+    """Whether values of a type are secrets, or hold some."""
+    return kind is Secret or any(map(secret, get_args(kind)))
+
+
 def written_value(value: Any, kind: Any = None) -> str:
     """A value as it is written in the file."""
     if isinstance(value, bool):
@@ -226,6 +235,8 @@ def written_value(value: Any, kind: Any = None) -> str:
         return "{}"
     if isinstance(value, Sequence) and not isinstance(value, str) and not value:
         return "[]"
+    if secret(kind):
+        return MASK
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return json.dumps(_plain(value))
     return str(value)
@@ -235,19 +246,16 @@ def _plain(value: Any) -> Any:
     """What JSON, and so YAML, can write."""
     if has(type(value)):
         hints = get_type_hints(type(value))
+        values = {name: getattr(value, name) for name in options_of(type(value))}
         return {
-            name: MASK if _is_secret(hints[name]) else _plain(getattr(value, name))
-            for name in options_of(type(value))
+            name: MASK if item and secret(hints[name]) else _plain(item)
+            for name, item in values.items()
         }
     if isinstance(value, Mapping):
         return {str(n): MASK if n in SECRETS else _plain(item) for n, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
-
-
-def _is_secret(hint: Any) -> bool:
-    return hint is Secret or any(map(_is_secret, get_args(hint)))
 
 
 def _duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from attrs import frozen, validators
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..model.options import Duration, Secret, Size, Workers, option
+from ..reporters.settings import Notifications, Reporting
 from . import validating
 from .lifecycle import Collection, History, Quota, Retention
 from .observing import Audit, Debug, Health, LogHook
@@ -443,6 +444,7 @@ class Settings:
 
     storage: Storage
     auth: Auth
+    reporting: Reporting
     workers: Workers = option(
         "Processes that serve: a number, or auto for one on each core. With more than one a "
         "small process supervises them and replaces those that die.",
@@ -465,3 +467,4 @@ class Settings:
         factory=tuple,
         example="[{repositories: ['team/**'], bytes: 100GiB, tags: 1000}]",
     )
+    notifications: Notifications = option("Webhooks.", factory=Notifications)

@@ -11,9 +11,8 @@ from typing import Any, get_type_hints
 from attrs import has
 
 from ..auth.access_settings import Access
-from ..model.options import Secret
 from .load import OF_RULES, Loaded
-from .reference import MASK, written_value
+from .reference import written_value
 from .structuring import _optional, options_of
 
 
@@ -36,6 +35,11 @@ def shown(loaded: Loaded, origins: bool) -> str:
             lines.append(f"  {name}:")
             lines += _lines(options, f"auth.{name}", 2, marks)
         lines += _lines(settings.auth, "auth", 1, marks)
+    if settings.reporting.reporters:
+        lines.append("reporting:")
+        for name, options in settings.reporting.reporters:
+            lines.append(f"  {name}:")
+            lines += _lines(options, f"reporting.{name}", 2, marks)
     lines += _lines(settings, "", 0, marks)
     return "\n".join(lines) + "\n"
 
@@ -56,11 +60,6 @@ def _lines(section: Any, key: str, depth: int, origins: Any) -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _lines(value, dotted, depth + 1, origins)
             continue
-        if value is None:
-            text = "null"
-        elif kind is Secret:
-            text = MASK
-        else:
-            text = written_value(value, kind)
+        text = "null" if value is None else written_value(value, kind)
         mark = f"  # {origins.get(dotted, 'default')}" if origins is not None else ""
         yield f"{indent}{name}: {text}{mark}"

@@ -7,6 +7,7 @@ A line of its own for each request would cost more than many a request. May impo
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -38,10 +39,19 @@ class AccessLog:
     :param reactor: provides ``callLater``.
     :param enabled: whether anything is written.
     :param delay: seconds that a request waits at most, 0 to write each at once.
+    :param listener: is told of each request, whether it is written or not.
     """
 
-    def __init__(self, reactor: Any, enabled: bool, delay: float = 0.2) -> None:
-        self.enabled = enabled
+    def __init__(
+        self,
+        reactor: Any,
+        enabled: bool,
+        delay: float = 0.2,
+        listener: Callable[[Access], None] | None = None,
+    ) -> None:
+        self.enabled = enabled or listener is not None
+        self._writes = enabled
+        self._listener = listener
         self._reactor = reactor
         self._delay = delay
         self._waiting: list[Access] = []
@@ -49,7 +59,9 @@ class AccessLog:
 
     def note(self, request: Access) -> None:
         """Note a request that has ended."""
-        if not self.enabled:
+        if self._listener is not None:
+            self._listener(request)
+        if not self._writes:
             return
         self._waiting.append(request)
         if not self._delay or len(self._waiting) >= BATCH:
@@ -59,7 +71,7 @@ class AccessLog:
 
     def refused(self, client: str, status: int, reason: str) -> None:
         """Log bytes that were no request, behind the requests before them."""
-        if not self.enabled:
+        if not self._writes:
             return
         self.flush()
         _log.info("refused: {reason}", event="refused", client=client, status=status, reason=reason)

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from ..interfaces import IReader
+from ..model.events import Pulled
 
 JSON = "application/json"
 
@@ -51,7 +52,8 @@ class Answer:
     """Status, header fields, body.
 
     ``length`` overrides the Content-Length, for answers to HEAD; ``reuse`` tells how long the
-    answer holds, None for answers that are made anew each time.
+    answer holds, None for answers that are made anew each time; ``pulled`` is what a client gets
+    with it.
     """
 
     status: int
@@ -59,6 +61,7 @@ class Answer:
     body: bytes | Stream = b""
     length: int | None = None
     reuse: Reuse | None = None
+    pulled: Pulled | None = None
 
     @property
     def content_length(self) -> int:

@@ -11,6 +11,7 @@ from ..interfaces import IRegistry
 from ..model.descriptors import OCTET_STREAM, Descriptor
 from ..model.digests import Digest
 from ..model.errors import PreconditionFailed
+from ..model.events import Pulled
 from ..model.names import RepositoryName
 from ..model.spans import Span
 from .addresses import Addresses
@@ -46,7 +47,8 @@ class BlobHandlers:
                 repository, wanted, request.method.decode("ascii"), self.lifetime
             )
             if place is not None:
-                return _elsewhere(place, wanted)
+                found = await registry.describe_blob(repository, wanted)
+                return _elsewhere(place, wanted, _pulled(repository, found.descriptor))
         if request.method == b"HEAD" or unmodified:
             found = await registry.describe_blob(repository, wanted)
             fields = _fields(found.descriptor)
@@ -54,7 +56,13 @@ class BlobHandlers:
                 return Answer(304, fields)
             # What lies elsewhere cannot be looked for in passing, so such answers are not kept.
             reuse = Reuse(repository, found.path) if found.path is not None else None
-            return Answer(200, fields, length=found.descriptor.size, reuse=reuse)
+            return Answer(
+                200,
+                fields,
+                length=found.descriptor.size,
+                reuse=reuse,
+                pulled=_pulled(repository, found.descriptor),
+            )
         partial = False
 
         def choose(size: int) -> Span:
@@ -65,12 +73,16 @@ class BlobHandlers:
 
         blob = await registry.open_blob(repository, wanted, choose)
         stream = Stream(blob.reader, blob.span.length, blob.path, blob.span.start)
+        pulled = _pulled(repository, blob.descriptor)
         if not partial:
             body = await _whole(stream) if stream.length <= SMALL else stream
-            return Answer(200, _fields(blob.descriptor), body, reuse=Reuse(repository))
+            return Answer(
+                200, _fields(blob.descriptor), body, reuse=Reuse(repository), pulled=pulled
+            )
         size = blob.descriptor.size
         span = f"bytes {blob.span.start}-{blob.span.stop - 1}/{size}"
-        return Answer(206, [*_fields(blob.descriptor), ("Content-Range", span)], stream)
+        fields = [*_fields(blob.descriptor), ("Content-Range", span)]
+        return Answer(206, fields, stream, pulled=pulled)
 
     async def delete(
         self, registry: IRegistry, request: RegistryRequest, name: str, digest: str
@@ -96,7 +108,7 @@ async def _whole(stream: Stream) -> bytes | Stream:
     return body if len(body) == stream.length else stream
 
 
-def _elsewhere(place: str, digest: Digest) -> Answer:
+def _elsewhere(place: str, digest: Digest, pulled: Pulled) -> Answer:
     """Send a client to another place: it asks there for the same range.
 
     The answer is made anew each time, since the address ends after a while.
@@ -109,7 +121,12 @@ def _elsewhere(place: str, digest: Digest) -> Answer:
             ("Cache-Control", "no-store"),
             ("Docker-Content-Digest", digest),
         ],
+        pulled=pulled,
     )
+
+
+def _pulled(repository: RepositoryName, blob: Descriptor) -> Pulled:
+    return Pulled(repository, blob.digest, OCTET_STREAM, blob.size)
 
 
 def _fields(blob: Descriptor) -> list[tuple[str, str]]:

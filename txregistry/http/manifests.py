@@ -12,6 +12,7 @@ from ..interfaces import IReader, IRegistry
 from ..model.descriptors import Descriptor
 from ..model.digests import Digest
 from ..model.errors import DigestInvalid, ManifestTooLarge, ManifestUnknown, TagInvalid
+from ..model.events import Pulled
 from ..model.names import Reference, RepositoryName, Tag, parse_reference
 from .addresses import Addresses
 from .answers import Answer, Reuse
@@ -42,9 +43,21 @@ class ManifestHandlers:
             if matches(condition, found.digest, weak=True):
                 return Answer(304, _fields(found))
             if request.method == b"HEAD":
-                return Answer(200, _fields(found), length=found.size, reuse=Reuse(repository))
+                return Answer(
+                    200,
+                    _fields(found),
+                    length=found.size,
+                    reuse=Reuse(repository),
+                    pulled=_pulled(repository, wanted, found),
+                )
         manifest = await registry.get_manifest(repository, wanted)
-        return Answer(200, _fields(manifest.descriptor), manifest.body, reuse=Reuse(repository))
+        return Answer(
+            200,
+            _fields(manifest.descriptor),
+            manifest.body,
+            reuse=Reuse(repository),
+            pulled=_pulled(repository, wanted, manifest.descriptor),
+        )
 
     async def put(
         self, registry: IRegistry, request: RegistryRequest, name: str, reference: str
@@ -122,6 +135,11 @@ def _targets(reference: Reference, query: Query) -> tuple[Digest | None, list[Ta
         return reference, tags
     text = one(query, "digest", DigestInvalid)
     return (Digest.parse(text) if text is not None else None), [reference]
+
+
+def _pulled(repository: RepositoryName, reference: Reference, manifest: Descriptor) -> Pulled:
+    tag = reference if isinstance(reference, Tag) else None
+    return Pulled(repository, manifest.digest, manifest.media_type, manifest.size, tag)
 
 
 def _fields(manifest: Descriptor) -> list[tuple[str, str]]:

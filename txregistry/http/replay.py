@@ -23,6 +23,7 @@ from attrs import define, evolve, field, frozen
 
 from ..interfaces import StorageError, Touched
 from ..log import Access
+from ..model.events import Pulled
 from .access import shown_address
 from .answers import EVERYTHING, Answer, Stream
 from .counting import Again, HttpCounters
@@ -125,7 +126,7 @@ class Kept:
 
     The file of an answer to HEAD is the one that it tells of.
     ``repository`` is what it depends on, None for an answer that always holds; ``route`` is the
-    name of its route, ``again`` tells how it is counted.
+    name of its route, ``again`` tells how it is counted, ``pulled`` is what a client gets with it.
     """
 
     head: bytes
@@ -138,6 +139,7 @@ class Kept:
     cost: int
     route: str = ""
     again: Again | None = None
+    pulled: Pulled | None = None
 
 
 @define(eq=False)
@@ -211,6 +213,7 @@ class Replay:
                 return False
         identifier = given or connection.site.new_identifier()
         connection.give(kept.head + last_fields(identifier) + kept.body)
+        _note_pull(connection, kept, visitor, sender, identifier)
         _note(connection, kept, visitor, sender, identifier, began, 200, kept.length)
         return True
 
@@ -241,6 +244,7 @@ class Replay:
             _note(connection, kept, visitor, sender, identifier, began, status, sent)
 
         head = kept.head + last_fields(identifier)
+        _note_pull(connection, kept, visitor, sender, identifier)
         connection.give_file(head, descriptor, kept.length, ended)
         return True
 
@@ -310,6 +314,7 @@ class Replay:
                 len(prefix) + len(body) + 2 * len(line) + OVERHEAD,
                 request.route,
                 again,
+                answer.pulled,
             ),
         )
 
@@ -409,6 +414,23 @@ def without_identifier(block: bytes) -> tuple[bytes, str]:
     return block[:start] + block[match.end() :], match[1].decode("ascii")
 
 
+def _note_pull(
+    connection: Connection, kept: Kept, visitor: Visitor, sender: Sender, identifier: str
+) -> None:
+    """Tell of a pull, where somebody wants to know."""
+    pulls = connection.site.pulls
+    if pulls is not None and kept.pulled is not None:
+        pulls.note(
+            kept.pulled,
+            identifier,
+            sender.name,
+            visitor.host,
+            kept.method,
+            visitor.user_agent,
+            visitor.user,
+        )
+
+
 def _note(
     connection: Connection,
     kept: Kept,
@@ -449,5 +471,6 @@ def _note(
             visitor.host,
             visitor.user,
             visitor.referer,
+            kept.route,
         )
     )

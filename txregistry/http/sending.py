@@ -71,6 +71,8 @@ async def send(request: RegistryRequest, answer: Answer) -> None:
         request.code = answer.status
         request.startedWriting = 1
         request.site.keep(request, head, answer)
+        if answer.pulled is not None:
+            request.site.note_pull(request, answer.pulled)
         if request.method == b"HEAD":
             request.channel.write(head)
         elif isinstance(body, bytes):

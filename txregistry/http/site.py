@@ -17,8 +17,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from ..interfaces import IPulls
 from ..log import Access
 from ..model.addresses import block_of
+from ..model.events import Pulled
 from .access import AccessLog, shown_address
 from .answers import Answer
 from .connection import Connection
@@ -47,6 +49,8 @@ class RegistrySite(Site):
     :param counters: count requests and connections; None where nobody looks at them.
     :param certificates: tells the client's certificate (DER, or nothing) of a transport, where
         that matters.
+
+    ``pulls`` takes note of pulls, where somebody wants to know of them.
     """
 
     noisy = False
@@ -76,6 +80,7 @@ class RegistrySite(Site):
         self.proxies = proxies or Proxies()
         self.counters = counters
         self.certificates = certificates
+        self.pulls: IPulls | None = None
         self.shares = Shares()
         self._name = secrets.token_hex(4)
         self._numbers = count(secrets.randbits(31))
@@ -149,6 +154,20 @@ class RegistrySite(Site):
         if answer.reuse is not None:
             self.replay.keep(request, head, answer)
 
+    def note_pull(self, request: RegistryRequest, pulled: Pulled) -> None:
+        """Take note of what a request gets."""
+        if self.pulls is not None:
+            origin = request.origin()
+            self.pulls.note(
+                pulled,
+                origin.request_id,
+                origin.address,
+                origin.host,
+                origin.method,
+                origin.user_agent,
+                origin.actor,
+            )
+
     def answer(self, request: RegistryRequest, answer: Answer | None) -> None:
         """Answer a request that no handler will see."""
         if answer is not None:
@@ -217,6 +236,7 @@ class RegistrySite(Site):
                 request.header("Host") or "",
                 request.identity.name,
                 shown_address((request.header("Referer") or "").encode("latin-1")),
+                request.route,
             )
         )
 

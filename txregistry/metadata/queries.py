@@ -70,7 +70,11 @@ REFERRERS = """
         AND (?4 = '[]' OR artifact_type IN (SELECT value FROM json_each(?4)))
     ORDER BY manifest.digest LIMIT ?5
 """
-TOUCHED = "SELECT position, repository FROM event WHERE position > ? ORDER BY position LIMIT ?"
+TOUCHED = """
+    SELECT position, repository FROM event INDEXED BY event_change
+    WHERE position > ? AND action <> 'pull' ORDER BY position LIMIT ?
+"""
+ENDS = "SELECT (SELECT min(position) FROM event), (SELECT max(position) FROM event)"
 FEW = 200
 """Events that are looked at one by one; behind more of them everything counts as changed."""
 
@@ -207,15 +211,16 @@ def newest(connection: Connection, key: str) -> PendingChange | None:
 
 def touched(connection: Connection, after: int | None) -> Touched:
     """See ``IMetadata.touched``."""
-    if after is not None:
+    oldest, last = connection.execute(ENDS).fetchone()
+    last = last or 0
+    # What was dropped from the log meanwhile may have been changes.
+    if after is not None and (oldest is None or oldest <= after + 1):
         rows = connection.execute(TOUCHED, (after, FEW + 1)).fetchall()
-        if not rows:
-            return Touched(after, frozenset())
-        # Positions have no gaps, so a gap tells that rows were dropped from the log meanwhile.
-        if len(rows) <= FEW and rows[0][0] == after + 1:
-            return Touched(rows[-1][0], frozenset(name for _, name in rows))
-    last = connection.execute("SELECT max(position) FROM event").fetchone()[0]
-    return Touched(last or 0, None)
+        if len(rows) <= FEW:
+            names = frozenset(name for _, name in rows)
+            # What was committed since the first statement is met again.
+            return Touched(max(after, last), names)
+    return Touched(last, None)
 
 
 def events(connection: Connection, after: int, limit: int) -> list[tuple[int, float, Event]]:

@@ -212,6 +212,40 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE upload ADD COLUMN holder TEXT NOT NULL DEFAULT ''",
         "CREATE INDEX upload_by_holder ON upload (holder)",
     ),
+    (
+        # What this registry calls itself in events, for ever: one row.
+        "CREATE TABLE registry (id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL)",
+        "INSERT INTO registry VALUES (1, lower(hex(randomblob(16))))",
+        # How far a consumer of the event log has come; commands change the generation.
+        """
+        CREATE TABLE cursor (
+            name TEXT PRIMARY KEY,
+            position INTEGER NOT NULL,
+            generation INTEGER NOT NULL DEFAULT 0,
+            dropped INTEGER NOT NULL DEFAULT 0,
+            trouble TEXT NOT NULL DEFAULT ''
+        ) WITHOUT ROWID
+        """,
+        # Events that a consumer was passed without taking them: with a time they wait for it,
+        # without one they are dead letters. The log may forget the event meanwhile.
+        """
+        CREATE TABLE delivery (
+            cursor TEXT NOT NULL REFERENCES cursor (name) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            lane TEXT NOT NULL,
+            event TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            due REAL,
+            trouble TEXT NOT NULL,
+            PRIMARY KEY (cursor, position)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE INDEX delivery_by_lane ON delivery (cursor, lane, position) WHERE due IS NOT NULL
+        """,
+        # Changes alone: pulls touch nothing.
+        "CREATE INDEX event_change ON event (position, repository) WHERE action <> 'pull'",
+    ),
 )
 
 

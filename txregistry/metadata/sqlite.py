@@ -270,12 +270,18 @@ class SqliteMetadata:
 
     # --- for other modules of this room ------------------------------------------------------
 
-    async def transact(self, job: Callable[[sqlite3.Connection], T], durable: bool = True) -> T:
+    async def transact(
+        self,
+        job: Callable[[sqlite3.Connection], T],
+        durable: bool = True,
+        visible: bool = True,
+    ) -> T:
         """Run a job in a transaction.
 
         :param durable: whether it has to survive the machine, or the process only.
+        :param visible: whether it changes what clients can see.
         """
-        return await self._write(job, visible=True, durable=durable)
+        return await self._write(job, visible=visible, durable=durable)
 
     # --- writing -----------------------------------------------------------------------------
 

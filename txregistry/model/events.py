@@ -5,7 +5,9 @@ May import the standard library, attrs and other modules of this room.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
 from attrs import frozen
 
@@ -65,3 +67,31 @@ class Event:
     tag: Tag | None = None
     source: RepositoryName | None = None
     origin: Origin = Origin()
+
+
+@frozen
+class LoggedEvent:
+    """An event as it stands in the log.
+
+    ``id`` is a UUID that it has for ever, ``at`` is seconds since the epoch, ``registry`` names the
+    registry that it happened in. ``references`` are the descriptors that a manifest consists of,
+    where they were asked for.
+    """
+
+    id: str
+    position: int
+    at: float
+    event: Event
+    registry: str = ""
+    references: Sequence[Mapping[str, Any]] = ()
+
+
+@frozen
+class Pulled:
+    """What an answer gives to a client, for the event that tells of it."""
+
+    repository: RepositoryName
+    digest: Digest
+    media_type: str
+    size: int
+    tag: Tag | None = None

@@ -1,0 +1,1 @@
+"""A reporter that writes what it is told into a file."""

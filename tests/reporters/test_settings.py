@@ -1,0 +1,73 @@
+"""The section ``notifications``: what is taken, what is told to be wrong, what is never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from txregistry.config.load import ConfigurationMistakes, Loaded, load
+from txregistry.config.show import shown
+from txregistry.interfaces.reporters import SCHEDULE
+from txregistry.storage.makers import FilesystemMaker
+
+SECRET = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3JldA=="
+
+
+def loaded(tmp_path: Path, endpoint: str, more: str = "") -> Loaded:
+    path = tmp_path / "config.yml"
+    path.write_text(
+        f"version: 0.1\nnotifications:\n  guard: true\n  endpoints:\n    - {endpoint}\n{more}"
+    )
+    return load(path, {}, {"filesystem": FilesystemMaker()})  # type: ignore[dict-item]
+
+
+GOOD = "{name: one, url: 'https://receiver.example/hook'}"
+
+
+def test_what_distribution_knows(tmp_path: Path) -> None:
+    text = (
+        "{name: one, disabled: true, url: 'http://u:p@h/x?y',"
+        " headers: {Authorization: [Bearer x]}, timeout: 500ms, threshold: 5,"
+        " backoff: 1s, ignoredmediatypes: [a/b],"
+        " ignore: {mediatypes: [c/d], actions: [pull]}}"
+    )
+    (found,) = loaded(tmp_path, text).settings.notifications.endpoints
+    assert (found.name, found.disabled, found.timeout, found.threshold) == ("one", True, 0.5, 5)
+    assert found.headers == {"Authorization": ("Bearer x",)}
+    assert (found.ignoredmediatypes, found.ignore.actions) == (("a/b",), ("pull",))
+    assert found.retries == SCHEDULE
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    text = f"{GOOD[:-1]}, secrets: [{SECRET}], headers: {{Authorization: [Bearer hush]}}}}"
+    text = shown(loaded(tmp_path, text), origins=False)
+    assert SECRET not in text
+    assert "hush" not in text
+    assert text.count("(hidden)") >= 2
+    assert "receiver.example" in text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "wrong"),
+    [
+        ("{url: 'http://a'}", "name: is required"),
+        ("{name: one}", "url: is required"),
+        ("{name: one, url: 'ftp://a'}", "has to be an address"),
+        ("{name: one, url: 'http://'}", "has to be an address"),
+        ("{name: one, url: 'http://a b'}", "has to be an address"),
+        (f"{GOOD[:-1]}, format: v3}}", "has to be one of cloudevents, v1, v2"),
+        (f"{GOOD[:-1]}, secrets: [short]}}", "base64 of at least 24"),
+        (f"{GOOD[:-1]}, ignore: {{actions: [pulls]}}}}", "is no action"),
+        (f"{GOOD[:-1]}, repositories: ['a b']}}", "matches no repository"),
+        (f"{GOOD[:-1]}, tags: ['a/b']}}", "matches no tag"),
+        (f"{GOOD[:-1]}, headers: {{'a b': [c]}}}}", "no name of a header field"),
+        (f"{GOOD[:-1]}, threshold: 0}}", "has to be >= 1"),
+        (f"{GOOD}\n    - {GOOD}", "two endpoints have the name"),
+        ("{name: 'a b', url: 'http://a'}", "has to be of letters"),
+    ],
+)
+def test_mistakes(tmp_path: Path, endpoint: str, wrong: str) -> None:
+    with pytest.raises(ConfigurationMistakes) as caught:
+        loaded(tmp_path, endpoint)
+    assert wrong in str(caught.value)

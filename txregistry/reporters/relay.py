@@ -1,0 +1,108 @@
+"""The relay: one courier for each reporter of events, and the log that is kept for them.
+
+It runs in one process of those that serve, notices what any of them commits, and drops from the log
+what nobody waits for. May import the model, the interfaces, Twisted and other modules of this room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from ..finishing import background, together
+from ..interfaces import IEventLog, StorageError
+from .courier import Courier
+
+GLANCE = 0.04
+"""Seconds between two looks at a number in memory."""
+
+LOOK = 1.0
+"""Seconds after which the log is looked at in any case: pulls do not change that number."""
+
+PRUNING = 60.0
+
+_log = Logger()
+
+
+@define(eq=False)
+class Relay:
+    """Wakes the couriers.
+
+    :param retention: seconds that events are kept after everybody has them.
+    :param backlog: events that are kept at most.
+    :param clock: seconds since the epoch.
+    """
+
+    log: IEventLog
+    couriers: Sequence[Courier]
+    reactor: Any
+    retention: float
+    backlog: int
+    clock: Callable[[], float] = time.time
+    _glancing: LoopingCall | None = None
+    _pruning: LoopingCall | None = None
+    _revision: int | None = None
+    _looked: float = 0.0
+
+    async def start(self) -> None:
+        """Begin to deliver."""
+        for courier in self.couriers:
+            await courier.start()
+        if self.couriers:
+            self._glancing = LoopingCall(self._glance)
+            self._glancing.clock = self.reactor
+            self._glancing.start(GLANCE)
+        self._pruning = LoopingCall(lambda: self._prune())
+        self._pruning.clock = self.reactor
+        self._pruning.start(PRUNING)
+
+    async def stop(self) -> None:
+        """End deliveries; what was not delivered is delivered after the next start."""
+        for loop in (self._glancing, self._pruning):
+            if loop is not None and loop.running:
+                loop.stop()
+        await together(courier.stop() for courier in self.couriers)
+
+    def _glance(self) -> None:
+        revision, now = self.log.revision(), self.reactor.seconds()
+        if revision == self._revision and now - self._looked < LOOK:
+            return
+        self._revision, self._looked = revision, now
+        try:
+            last, cursors = self.log.last(), self.log.cursors()
+        except StorageError:
+            return
+        generations = {cursor.name: cursor.generation for cursor in cursors}
+        for courier in self.couriers:
+            courier.changed(generations.get(courier.name, 0))
+            courier.ring(last)
+
+    def _prune(self) -> Deferred[None]:
+        return background(self._drop_old(), "dropping old events")
+
+    async def _drop_old(self) -> None:
+        """Drop what nobody needs, a batch at a time."""
+        names = [courier.name for courier in self.couriers]
+        while True:
+            before = self.clock() - self.retention
+            try:
+                pruned = await self.log.prune(names, before, self.backlog)
+            except StorageError as error:
+                _log.warn("old events are not dropped: {error}", error=str(error))
+                return
+            for name, count in pruned.missed.items():
+                _log.error(
+                    "{name} is too far behind: it misses {count} events, the oldest of more than "
+                    "{most} (notifications.backlog)",
+                    name=name,
+                    count=count,
+                    most=self.backlog,
+                )
+            if not pruned.events:
+                return

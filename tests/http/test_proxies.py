@@ -192,7 +192,7 @@ def test_what_is_new_each_time_is_put_aside() -> None:
     first, rest = kept[:9], kept[9:]
     passed, left = split_passed(
         first
-        + b"X-FORWARDED-FOR:203.0.113.7 \r\nx-request-id: \r\n"
+        + b"X-FORWARDED-FOR:203.0.113.7 \r\nx-correlation-id: \r\n"
         + rest[:-2]
         + b"TraceParent: 1\r\n\r\n"
     )

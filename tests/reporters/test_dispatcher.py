@@ -117,7 +117,7 @@ def test_requests(clock: Clock) -> None:
     log = AccessLog(clock, False, listener=watcher.request)
     assert log.enabled
     access = Access(
-        1.0, "id", "host", "GET", "/", "HTTP/1.1", 200, 5, 6, 0.5, "a", "h", "blob", "al"
+        1.0, "id", "host", "GET", "/", "HTTP/1.1", 200, 5, 6, 0.5, "a", "h", "al", "", "blob"
     )
     log.note(access)
     clock.advance(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define, frozen
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..finishing import deferred
@@ -26,6 +27,7 @@ from ..interfaces import (
     IStorageDriver,
     Manifest,
     ObjectMissing,
+    StorageError,
     StoredManifest,
     TooManySessions,
     Upload,
@@ -49,6 +51,8 @@ from .translate import storage_errors
 from .tree import Tree
 from .uploads import Uploads
 from .verified import VerifiedReader
+
+_log = Logger()
 
 SMALL = 64 * 1024
 """Bytes of a blob that passes through the process even where the kernel could send it."""
@@ -90,7 +94,7 @@ class StoredRegistry:
     async def describe_blob(self, repository: RepositoryName, digest: Digest) -> BlobStat:
         with storage_errors():
             # Whoever is told that it is there will not push it.
-            await self.core.metadata.keep(repository, digest)
+            await self._keep(repository, digest)
             record = await self._blob(repository, digest)
             await self._look_for(record)
             local = ILocalFile(self.core.driver, None)
@@ -131,14 +135,14 @@ class StoredRegistry:
         if locating is None:
             return None
         with storage_errors():
-            await self.core.metadata.keep(repository, digest)
+            await self._keep(repository, digest)
             await self._blob(repository, digest)
             return await locating.locate(layout.content(digest), method, lifetime)
 
     async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest:
         with storage_errors():
             if isinstance(reference, Digest):
-                await self.core.metadata.keep(repository, reference)
+                await self._keep(repository, reference)
             return await self.core.manifests.get(repository, reference)
 
     async def describe_manifest(
@@ -324,6 +328,16 @@ class StoredRegistry:
         return VerifiedReader(reader, digest, quarantine.world, lambda: quarantine.suspect(digest))
 
     # --- parts -------------------------------------------------------------------------------
+
+    async def _keep(self, repository: RepositoryName, digest: Digest) -> None:
+        """Somebody is about to be told that something is there.
+
+        Reading goes on where that cannot be written down: then nothing can be collected, or pushed.
+        """
+        try:
+            await self.core.metadata.keep(repository, digest)
+        except StorageError as error:
+            _log.warn("{digest} is not kept for its reader: {error}", digest=digest, error=error)
 
     async def _blob(self, repository: RepositoryName, digest: Digest) -> BlobRecord:
         record = await self.core.metadata.blob(repository, digest)

@@ -299,10 +299,15 @@ def test_reindexing_goes_on_after_an_interruption(
         stderr=subprocess.STDOUT,
         text=True,
     )
+    # It is held while it is looked at, so that it cannot end before the signal comes.
+    reading.send_signal(signal.SIGSTOP)
     while progress_of(registry) == 0:
         assert reading.poll() is None
+        reading.send_signal(signal.SIGCONT)
         time.sleep(0.005)
+        reading.send_signal(signal.SIGSTOP)
     reading.send_signal(signal.SIGINT)
+    reading.send_signal(signal.SIGCONT)
     words, _ = reading.communicate(timeout=30)
     assert "Traceback" not in words
     assert reading.returncode == 1

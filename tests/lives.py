@@ -44,7 +44,7 @@ def at_once(works: Sequence[Callable[[], None]]) -> None:
         raise failures[0]
 
 
-def wait_for(condition: Callable[[], Any], patience: float = 20) -> Any:
+def wait_for(condition: Callable[[], Any], patience: float = 60) -> Any:
     """Wait until something is true."""
     deadline = time.monotonic() + patience
     while not (found := condition()):

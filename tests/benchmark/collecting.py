@@ -134,9 +134,11 @@ class Pushers:
         while not self.over.is_set():
             turn += 1
             began = time.perf_counter()
-            client.pushed(f"push/p{number}", f"t{turn % 50}")
+            # Each by a tag of its own, so that pushes leave nothing to collect.
+            tag = f"t{id(self)}-{turn}"
+            client.pushed(f"push/p{number}", tag)
             middle = time.perf_counter()
-            client.call("GET", f"/v2/push/p{number}/manifests/t{turn % 50}")
+            client.call("GET", f"/v2/push/p{number}/manifests/{tag}")
             self.times["push"].append(middle - began)
             self.times["pull"].append(time.perf_counter() - middle)
         client.close()

@@ -37,7 +37,7 @@ from .tree import Tree
 
 BATCH = 100
 AT_ONCE = 8
-"""Objects that are removed at a time."""
+"""Objects and links that are removed at a time."""
 
 Told = Callable[[Review, int], None]
 
@@ -123,7 +123,10 @@ class Collector:
         while not self.stopped:
             began = self.reactor.seconds()
             step = await self.collection.step(kind, due, BATCH, unlink)
-            await self.tree.apply(step.pending)
+            for at in range(0, len(step.pending), AT_ONCE):
+                # Each link stands for itself.
+                some = step.pending[at : at + AT_ONCE]
+                await together(self.tree.apply([each]) for each in some)
             count += len(step.removed)
             if step.decided < BATCH:
                 break

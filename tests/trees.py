@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,12 @@ def links_in(root: Path) -> dict[str, str]:
         for path in sorted(base.rglob("link"))
         if path.is_file()
     }
+
+
+def stored_in(root: Path) -> set[str]:
+    """The digests whose bytes are in a tree, which may be changing."""
+    walk = os.walk(root / ROOT / "blobs/sha256")
+    return {f"sha256:{Path(place).name}" for place, _, names in walk if "data" in names}
 
 
 @frozen

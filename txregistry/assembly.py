@@ -34,6 +34,7 @@ from .metadata.adoption import SqliteAdoption
 from .metadata.apikeys import SqliteKeys
 from .metadata.counting import DatabaseCounters
 from .metadata.sqlite import SqliteMetadata
+from .model.errors import Unavailable
 from .plugins import discover
 from .registry import layout
 from .registry.adopting import Adopter
@@ -41,7 +42,7 @@ from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
 from .registry.quotas import QuotaDoor
 from .registry.reading import TreeReader
-from .registry.restricted import DELETES, PUSHES, DegradedDoor, Mode, RestrictedDoor
+from .registry.restricted import DELETES, PUSHES, Refusal, RestrictedDoor
 from .registry.rounds import Rounds
 from .registry.scrub import Scrub
 from .registry.seeing import SeeingDoor
@@ -56,6 +57,22 @@ from .upkeep import quotas_of, rounds_of
 from .world import World
 
 _log = Logger()
+
+
+NO_DELETES = Refusal(DELETES, "deleting is switched off here (storage.delete.enabled)")
+FAILING = Refusal(
+    DELETES | PUSHES,
+    "the storage of this registry fails: nothing can be changed until it works again, what is "
+    "there can be pulled",
+    Unavailable,
+)
+
+
+@define
+class Mode:
+    """What is refused for now; may change while the registry serves."""
+
+    refusal: Refusal | None = None
 
 
 @define(eq=False)
@@ -140,8 +157,8 @@ class Registry:
     def change_mode(self, settings: ReadOnly) -> None:
         """Be read-only, or not, from now on."""
         refused = PUSHES if settings.deletes else PUSHES | DELETES
-        self.mode.refused = refused if settings.enabled else frozenset()
-        self.mode.reason = "this registry is read-only for now (storage.maintenance.readonly)"
+        reason = "this registry is read-only for now (storage.maintenance.readonly)"
+        self.mode.refusal = Refusal(refused, reason) if settings.enabled else None
         self.core.manifests.quarantine.allowed = not settings.enabled
         self.rounds.paused = settings.frozen
 
@@ -236,15 +253,14 @@ def assemble(
     adopter = Adopter(TreeReader(driver, world), adoption, reactor)
     door: IDoor = SeeingDoor(StoredDoor(core), metadata, adopter)
     if not storage.delete.enabled:
-        why = "deleting is switched off here (storage.delete.enabled)"
-        door = RestrictedDoor(door, Mode(DELETES, why))
+        door = RestrictedDoor(door, lambda: NO_DELETES)
     quotas = quotas_of(settings, metadata, world)
     if quotas is not None:
         door = QuotaDoor(door, quotas)
     mode = Mode()
-    door = RestrictedDoor(door, mode)
+    door = RestrictedDoor(door, lambda: mode.refusal)
     if flags is not None:
-        door = DegradedDoor(door, lambda: flags[STORAGE])
+        door = RestrictedDoor(door, lambda: FAILING if flags[STORAGE] else None)
     maintenance = storage.maintenance.scrub
     position = None if database is None else state / "scrub"
     scrub = Scrub(

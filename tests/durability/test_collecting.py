@@ -19,7 +19,7 @@ from typing import Any
 
 from attrs import define, field
 from running import Running, running
-from trees import ROOT
+from trees import stored_in
 from wire import OCI_INDEX, OCI_MANIFEST, Client, digest_of
 
 NIGHTLY = os.environ.get("DURABILITY") == "nightly"
@@ -199,12 +199,6 @@ class Soak:
             self.failures.append(failure)
 
 
-def stored(registry: Running) -> set[str]:
-    """The digests whose bytes are there."""
-    walk = os.walk(registry.root / ROOT / "blobs/sha256")
-    return {f"sha256:{Path(place).name}" for place, _, names in walk if "data" in names}
-
-
 def everything(client: Client) -> set[str]:
     """All that tags hold, directly or not, with the referrers."""
     found: set[str] = set()
@@ -231,10 +225,10 @@ def everything(client: Client) -> set[str]:
 def wait_for(registry: Running, expected: set[str]) -> None:
     """Wait until the storage holds exactly that."""
     deadline = time.monotonic() + 40
-    while stored(registry) != expected:
+    while stored_in(registry.root) != expected:
         assert time.monotonic() < deadline, (
-            f"too much: {sorted(stored(registry) - expected)[:5]}, "
-            f"too little: {sorted(expected - stored(registry))[:5]}"
+            f"too much: {sorted(stored_in(registry.root) - expected)[:5]}, "
+            f"too little: {sorted(expected - stored_in(registry.root))[:5]}"
         )
         time.sleep(0.2)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 from running import Running, running
-from trees import ROOT
+from trees import ROOT, stored_in
 from wire import OCI_INDEX, OCI_MANIFEST, Client, Reply, digest_of
 
 SETTINGS = {
@@ -51,17 +50,11 @@ def command(registry: Running, *words: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def stored(registry: Running) -> set[str]:
-    """The digests whose bytes are there."""
-    walk = os.walk(registry.root / ROOT / "blobs/sha256")
-    return {f"sha256:{Path(place).name}" for place, _, names in walk if "data" in names}
-
-
 def wait_until_gone(registry: Running, digests: set[str]) -> None:
     """Wait until the bytes of some digests are collected."""
     deadline = time.monotonic() + 30
-    while digests & stored(registry):
-        assert time.monotonic() < deadline, digests & stored(registry)
+    while digests & stored_in(registry.root):
+        assert time.monotonic() < deadline, digests & stored_in(registry.root)
         time.sleep(0.05)
 
 
@@ -94,7 +87,7 @@ def tag(client: Client, name: str, reference: str, **extra: Any) -> dict[str, An
 
 def test_a_deleted_tag_frees_its_bytes(registry: Running, client: Client) -> None:
     document = tag(client, "a", "1")
-    assert content(document) <= stored(registry)
+    assert content(document) <= stored_in(registry.root)
     assert client.call("DELETE", "/v2/a/manifests/1").status == 202
     wait_until_gone(registry, content(document))
     layer = document["layers"][0]["digest"]
@@ -132,7 +125,7 @@ def test_deleting_an_image_tells_first_what_it_means(registry: Running, client: 
     for reference in ("1", "2", digest, signed):
         assert client.call("GET", f"/v2/b/image/manifests/{reference}").status == 404
     wait_until_gone(registry, {digest, signed, document["layers"][1]["digest"]})
-    assert content(other) <= stored(registry)
+    assert content(other) <= stored_in(registry.root)
 
 
 def test_a_part_of_an_index_is_not_deleted_by_accident(registry: Running, client: Client) -> None:
@@ -163,7 +156,7 @@ def test_a_repository_goes_with_everything_below_when_asked(
     for name in ("d/e", "d/e/f"):
         assert client.call("GET", f"/v2/{name}/tags/list").status == 404
     wait_until_gone(registry, content(one) | content(below))
-    assert content(beside) <= stored(registry)
+    assert content(beside) <= stored_in(registry.root)
 
 
 def test_du_counts_what_is_shared_apart(registry: Running, client: Client) -> None:
@@ -246,13 +239,13 @@ def test_gc_by_hand_and_its_preview(tmp_path: Path) -> None:
         blobs = [document["config"], *document["layers"]]
         size = len(json.dumps(document)) + sum(blob["size"] for blob in blobs)
         assert told["bytes"] == size
-        assert content(document) <= stored(registry)
+        assert content(document) <= stored_in(registry.root)
         command_gc(registry)
-        assert content(document) <= stored(registry)
+        assert content(document) <= stored_in(registry.root)
         for _ in range(3):
             last = command_gc(registry, "--now", "--sweep")
         assert "0 things wait" in last
-        assert stored(registry) == set()
+        assert stored_in(registry.root) == set()
         client.close()
 
 
@@ -301,7 +294,7 @@ def test_read_only_from_one_moment_to_the_next(tmp_path: Path) -> None:
         wait_until_gone(registry, content(documents["1"]))
         change(enabled=False)
         wait_for(202)
-        assert content(documents["2"]) <= stored(registry)
+        assert content(documents["2"]) <= stored_in(registry.root)
         client.close()
 
 

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from ..interfaces import Challenge, IAuthenticatorMaker, IWorld
 from ..model.globs import text_glob
 from ..model.options import option
-from .claims import check_template
+from .claims import template, templates
 
 PARTS = ("name", "cn", "ou", "o", "issuer", "dns", "email", "uri", "serial")
 """What rules can look at."""
@@ -29,15 +29,6 @@ def _globs(_: Any, attribute: Attribute[Any], value: Mapping[str, str]) -> None:
         if part not in PARTS:
             raise ValueError(f"{part!r} is no part of a certificate; there are {', '.join(PARTS)}")
         text_glob(glob)
-
-
-def _template(_: Any, attribute: Attribute[Any], value: str) -> None:
-    check_template(value)
-
-
-def _templates(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
-    for text in value:
-        check_template(text)
 
 
 @frozen
@@ -57,13 +48,13 @@ class CertificateRuleSettings:
         "The user's name, in which {part} stands for a part of the certificate. Where it has none, "
         "or several, the rule does not match.",
         default="{name}",
-        validator=_template,
+        validator=template,
     )
     groups: Sequence[str] = option(
         "Groups of the user, which are templates, too.",
         factory=tuple,
         example="[ci]",
-        validator=_templates,
+        validator=templates,
     )
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import Attribute, frozen
 
 from ..model.globs import text_glob
 
@@ -76,6 +76,17 @@ def check_template(text: str) -> None:
     """
     if not text or not text.isprintable() or set("{}") & set(_CLAIM.sub("", text)):
         raise ValueError(f"{text!r} is no template: text in which {{claim}} stands for a claim")
+
+
+def template(_: Any, attribute: Attribute[Any], value: str) -> None:
+    """Looks at a setting that is a template."""
+    check_template(value)
+
+
+def templates(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
+    """Looks at a setting that is several templates."""
+    for text in value:
+        check_template(text)
 
 
 def filled(template: str, claims: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from ..interfaces import Challenge, IAuthenticatorMaker, IWorld
 from ..model.globs import text_glob
 from ..model.options import Duration, option
-from .claims import check_template
+from .claims import template, templates
 
 
 def _globs(_: Any, attribute: Attribute[Any], value: Mapping[str, str]) -> None:
@@ -23,15 +23,6 @@ def _globs(_: Any, attribute: Attribute[Any], value: Mapping[str, str]) -> None:
         raise ValueError("has to name one claim at least: an issuer may serve the whole world")
     for glob in value.values():
         text_glob(glob)
-
-
-def _template(_: Any, attribute: Attribute[Any], value: str) -> None:
-    check_template(value)
-
-
-def _templates(_: Any, attribute: Attribute[Any], value: Sequence[str]) -> None:
-    for text in value:
-        check_template(text)
 
 
 @frozen
@@ -49,13 +40,13 @@ class OidcRuleSettings:
         "The user's name, in which {claim} stands for the value of a claim. Where it has none, or "
         "several, the rule does not match.",
         example='"gh:{repository}"',
-        validator=_template,
+        validator=template,
     )
     groups: Sequence[str] = option(
         "Groups of the user, which are templates, too.",
         factory=tuple,
         example="[ci]",
-        validator=_templates,
+        validator=templates,
     )
 
 

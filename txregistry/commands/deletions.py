@@ -113,17 +113,13 @@ def run_delete(chosen: argparse.Namespace) -> int:
 
 
 async def _deleter(registry: Registry) -> Deleter:
-    from ..metadata.history import SqliteHistory
-    from ..metadata.inventory import SqliteInventory
-    from ..metadata.sqlite import SqliteMetadata
     from ..registry.deleting import Deleter
     from .offline import admitted
 
     await registry.complete()
-    metadata = registry.core.metadata
-    assert isinstance(metadata, SqliteMetadata)
+    rounds = registry.rounds
     operator = await admitted(registry, "delete")
-    return Deleter(operator, SqliteInventory(metadata), SqliteHistory(metadata))
+    return Deleter(operator, rounds.retention.inventory, rounds.history)
 
 
 async def _plans(deleter: Deleter, name: ImageName, chosen: argparse.Namespace) -> list[Plan]:
@@ -179,9 +175,10 @@ def run_usage(chosen: argparse.Namespace) -> int:
     repository = _repository(chosen.repository) if chosen.repository else None
 
     async def work(registry: Registry) -> int:
-        deleter = await _deleter(registry)
-        found = await deleter.history.usage(repository)
-        distinct = None if repository is not None else await deleter.history.distinct()
+        await registry.complete()
+        history = registry.rounds.history
+        found = await history.usage(repository)
+        distinct = None if repository is not None else await history.distinct()
         _tell_usage(found, distinct, chosen.json)
         return GOOD if found or repository is None else BAD
 

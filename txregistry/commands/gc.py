@@ -67,8 +67,6 @@ def run_gc(chosen: argparse.Namespace) -> int:
     from .offline import offline
 
     async def work(registry: Registry) -> int:
-        from ..interfaces import Due
-
         if registry.settings.storage.maintenance.readonly.frozen and not chosen.dry_run:
             raise ValueError("this registry is read-only (storage.maintenance.readonly)")
         await registry.complete()
@@ -77,9 +75,7 @@ def run_gc(chosen: argparse.Namespace) -> int:
         if chosen.sweep:
             await rounds.sweep.run(chosen.untagged)
         if chosen.dry_run:
-            waits = collector.waits
-            since = now if chosen.now else now - waits.delay
-            due = Due(since, now - waits.lease, now - waits.protect)
+            due = collector.waits.due(now, chosen.now)
             _tell_preview(await collector.collection.preview(due), chosen.json)
             return GOOD
         await registry.world.in_thread(collector.alone.open)

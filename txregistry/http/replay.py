@@ -116,7 +116,6 @@ class Visitor:
     name: str
     user_agent: str
     host: str
-    user: str
     referer: str
 
 
@@ -350,7 +349,6 @@ class Replay:
                 identity.name,
                 request.header("User-Agent") or "",
                 request.header("Host") or "",
-                identity.name,
                 shown_address((request.header("Referer") or "").encode("latin-1")),
             )
             self._visitors[certificate, recipe.block] = visitor
@@ -427,7 +425,7 @@ def _note_pull(
             visitor.host,
             kept.method,
             visitor.user_agent,
-            visitor.user,
+            visitor.name,
         )
 
 
@@ -469,7 +467,7 @@ def _note(
             now - began,
             visitor.user_agent,
             visitor.host,
-            visitor.user,
+            visitor.name,
             visitor.referer,
             kept.route,
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from attrs import define
 from zope.interface import implementer
@@ -91,12 +90,13 @@ class SqliteCollection:
         return self.metadata.clock()
 
     async def waiting(self) -> dict[ReviewKind, int]:
-        rows = await self._rows("SELECT kind, count(*) FROM review GROUP BY kind")
+        rows = await self.metadata.rows("SELECT kind, count(*) FROM review GROUP BY kind")
         return {ReviewKind(kind): count for kind, count in rows}
 
     async def due(self, kind: ReviewKind, due: Due, limit: int) -> Sequence[Review]:
         return [
-            _review(kind, row) for row in await self._rows(DUE, kind, due.since, due.fresh, limit)
+            _review(kind, row)
+            for row in await self.metadata.rows(DUE, kind, due.since, due.fresh, limit)
         ]
 
     async def step(self, kind: ReviewKind, due: Due, limit: int, unlink: Unlink) -> Collected:
@@ -184,7 +184,7 @@ class SqliteCollection:
 
     async def review_content(self, digests: Collection[Digest]) -> int:
         now = self.clock()
-        rows = await self._rows(UNHELD, json.dumps(list(digests)))
+        rows = await self.metadata.rows(UNHELD, json.dumps(list(digests)))
         found = [digest for (digest,) in rows]
         if found:
             await self.metadata.transact(
@@ -214,7 +214,7 @@ class SqliteCollection:
         return len(loose), last
 
     async def unreadable(self, limit: int) -> Sequence[tuple[RepositoryName, Digest | None]]:
-        rows = await self._rows("SELECT repository, digest FROM unreadable LIMIT ?", limit)
+        rows = await self.metadata.rows("SELECT repository, digest FROM unreadable LIMIT ?", limit)
         return [(RepositoryName(name), Digest(text) if text else None) for name, text in rows]
 
     async def readable(self, repository: RepositoryName, digest: Digest) -> None:
@@ -222,13 +222,10 @@ class SqliteCollection:
         await self.metadata.transact(lambda c: c.execute(statement, (repository, digest)))
 
     async def correct(self, latest: float) -> None:
-        if await self._rows("SELECT 1 FROM review WHERE fresh > ?1 OR since > ?1 LIMIT 1", latest):
+        if await self.metadata.rows(
+            "SELECT 1 FROM review WHERE fresh > ?1 OR since > ?1 LIMIT 1", latest
+        ):
             await self.metadata.transact(lambda c: c.execute(CORRECT, (latest,)))
-
-    async def _rows(self, statement: str, *values: Any) -> list[Any]:
-        return await self.metadata.look_far(
-            lambda connection: connection.execute(statement, values).fetchall()
-        )
 
 
 def told(connection: Connection, simulation: Simulation) -> list[tuple[Review, int]]:

@@ -112,7 +112,7 @@ class SqliteHistory:
     async def moves(
         self, repository: RepositoryName, tag: Tag | None, before: int | None, limit: int
     ) -> Sequence[Move]:
-        rows = await self._rows(MOVES, repository, tag, before, limit)
+        rows = await self.metadata.rows(MOVES, repository, tag, before, limit)
         return [
             Move(number, Tag(name), at, _digest(digest), _digest(previous), actor)
             for number, name, at, digest, previous, actor in rows
@@ -134,7 +134,7 @@ class SqliteHistory:
         return _digest(await self.metadata.look_far(query))
 
     async def forget(self, before: float) -> int:
-        if not await self._rows("SELECT 1 FROM move WHERE at < ? LIMIT 1", before):
+        if not await self.metadata.rows("SELECT 1 FROM move WHERE at < ? LIMIT 1", before):
             return 0
         return await self.metadata.transact(
             lambda c: c.execute("DELETE FROM move WHERE at < ?", (before,)).rowcount, durable=False
@@ -169,7 +169,7 @@ class SqliteHistory:
         return await self.metadata.look_apart(_impact, repository, tags, manifests)
 
     async def parents(self, repository: RepositoryName, digest: Digest) -> Sequence[Digest]:
-        return [Digest(row[0]) for row in await self._rows(INDEXES, repository, digest)]
+        return [Digest(row[0]) for row in await self.metadata.rows(INDEXES, repository, digest)]
 
     async def remove_repository(self, repository: RepositoryName) -> bool:
         def job(connection: Connection) -> bool:
@@ -183,11 +183,6 @@ class SqliteHistory:
             return True
 
         return await self.metadata.transact(job)
-
-    async def _rows(self, statement: str, *values: Any) -> list[Any]:
-        return await self.metadata.look_far(
-            lambda connection: connection.execute(statement, values).fetchall()
-        )
 
 
 def _impact(

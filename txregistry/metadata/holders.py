@@ -77,7 +77,8 @@ def holders(connection: Connection, thing: Thing, protected: float) -> Iterator[
         subject = subject_of(name)
         if subject is None:
             yield HeldBy(Holder("tag", name))
-        for (digest,) in connection.execute(BEGINNING, (number, subject)) if subject else ():
+            return
+        for (digest,) in connection.execute(BEGINNING, (number, subject)):
             yield HeldBy(Holder("subject", digest), Thing(ReviewKind.MANIFEST, number, digest))
     elif thing.kind is ReviewKind.MANIFEST:
         yield from _of_manifest(connection, number, name, protected)

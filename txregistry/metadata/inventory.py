@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from attrs import define
 from zope.interface import implementer
@@ -15,7 +14,6 @@ from zope.interface import implementer
 from ..interfaces import BlobRecord, IInventory, TagRecord
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
-from .queries import Connection
 from .sqlite import SqliteMetadata
 
 NUMBER = "(SELECT id FROM repository WHERE name = ?)"
@@ -74,60 +72,54 @@ class SqliteInventory:
     metadata: SqliteMetadata
 
     async def names(self, after: str, limit: int) -> Sequence[RepositoryName]:
-        return [RepositoryName(name) for (name,) in await self._rows(NAMES, after, limit)]
+        return [RepositoryName(name) for (name,) in await self.metadata.rows(NAMES, after, limit)]
 
     async def blobs(
         self, repository: RepositoryName, after: str, limit: int
     ) -> Sequence[BlobRecord]:
-        rows = await self._rows(BLOBS, repository, after, limit)
+        rows = await self.metadata.rows(BLOBS, repository, after, limit)
         return [BlobRecord(Digest(digest), size) for digest, size in rows]
 
     async def manifests(
         self, repository: RepositoryName, after: str, limit: int
     ) -> Sequence[BlobRecord]:
-        rows = await self._rows(MANIFESTS, repository, after, limit)
+        rows = await self.metadata.rows(MANIFESTS, repository, after, limit)
         return [BlobRecord(Digest(digest), size) for digest, size in rows]
 
     async def tags(
         self, repository: RepositoryName, after: str, limit: int
     ) -> Sequence[tuple[Tag, Digest]]:
-        rows = await self._rows(TAGS, repository, after, limit)
+        rows = await self.metadata.rows(TAGS, repository, after, limit)
         return [(Tag(name), Digest(digest)) for name, digest in rows]
 
     async def lacking(self, repository: RepositoryName, after: str, limit: int) -> Sequence[Digest]:
-        rows = await self._rows(LACKING, repository, after, limit)
+        rows = await self.metadata.rows(LACKING, repository, after, limit)
         return [Digest(digest) for (digest,) in rows]
 
     async def tag_records(
         self, repository: RepositoryName, after: str, limit: int
     ) -> Sequence[TagRecord]:
-        rows = await self._rows(TAG_RECORDS, repository, after, limit)
+        rows = await self.metadata.rows(TAG_RECORDS, repository, after, limit)
         return [TagRecord(Tag(name), Digest(digest), updated) for name, digest, updated in rows]
 
     async def known_blobs(
         self, repository: RepositoryName, digests: Collection[Digest]
     ) -> Collection[Digest]:
-        rows = await self._rows(KNOWN_BLOBS, repository, json.dumps(list(digests)))
+        rows = await self.metadata.rows(KNOWN_BLOBS, repository, json.dumps(list(digests)))
         return {Digest(digest) for (digest,) in rows}
 
     async def known_manifests(
         self, repository: RepositoryName, digests: Collection[Digest]
     ) -> Collection[Digest]:
-        rows = await self._rows(KNOWN_MANIFESTS, repository, json.dumps(list(digests)))
+        rows = await self.metadata.rows(KNOWN_MANIFESTS, repository, json.dumps(list(digests)))
         return {Digest(digest) for (digest,) in rows}
 
     async def known_tags(
         self, repository: RepositoryName, tags: Collection[Tag]
     ) -> Mapping[Tag, Digest]:
-        rows = await self._rows(KNOWN_TAGS, repository, json.dumps(list(tags)))
+        rows = await self.metadata.rows(KNOWN_TAGS, repository, json.dumps(list(tags)))
         return {Tag(name): Digest(digest) for name, digest in rows}
 
     async def held(self, digests: Collection[Digest]) -> Collection[Digest]:
-        rows = await self._rows(HELD, json.dumps(list(digests)))
+        rows = await self.metadata.rows(HELD, json.dumps(list(digests)))
         return {Digest(digest) for (digest,) in rows}
-
-    async def _rows(self, statement: str, *values: Any) -> list[Any]:
-        def query(connection: Connection) -> list[Any]:
-            return connection.execute(statement, values).fetchall()
-
-        return await self.metadata.look_far(query)

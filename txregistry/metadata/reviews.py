@@ -87,11 +87,8 @@ def held_anew(
     connection: Connection, number: int, manifest: str, held: Sequence[Digest], tagged: bool
 ) -> None:
     """What a manifest that has been put holds needs no review; the manifest does without a tag."""
-    for digest in held:
-        forget(connection, "blob", number, [digest])
-        forget(connection, "manifest", number, [digest])
-    if tagged:
-        forget(connection, "manifest", number, [manifest])
+    forget(connection, "blob", number, held)
+    forget(connection, "manifest", number, [*held, manifest] if tagged else held)
 
 
 def released(

@@ -163,6 +163,12 @@ class SqliteMetadata:
         """A query that may be long, in a thread."""
         return await self.world.in_thread(self._locked, query, arguments)
 
+    async def rows(self, statement: str, *values: Any) -> list[Any]:
+        """All rows of one statement, which may be many, read in a thread."""
+        return await self.look_far(
+            lambda connection: connection.execute(statement, values).fetchall()
+        )
+
     async def look_apart(self, query: Callable[..., T], *arguments: Any) -> T:
         """A query that takes long, over one state of the database, in nobody's way."""
         return await self.world.in_thread(self._apart, query, arguments)

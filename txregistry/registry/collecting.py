@@ -56,6 +56,16 @@ class Waits:
     grace: float
     protect: float = 0.0
 
+    def due(self, now: float, at_once: bool) -> Due:
+        """What is due in a repository.
+
+        :param now: in seconds since the epoch.
+        :param at_once: whether the delay does not count; leases always do.
+        """
+        since = now if at_once else now - self.delay
+        # A manifest that is kept for its history is reviewed again when that ends.
+        return Due(since, now - self.lease, now - self.protect)
+
 
 @define
 class CollectionCounters:
@@ -98,10 +108,7 @@ class Collector:
         :return: how many things of each kind were removed.
         :raises StorageError: the storage or the database fails; the next pass goes on there.
         """
-        waits = self.waits
-        since = now if at_once else now - waits.delay
-        # A manifest that is kept for its history is reviewed again when that ends.
-        due = Due(since, now - waits.lease, now - waits.protect)
+        due = self.waits.due(now, at_once)
         removed: Counter[ReviewKind] = Counter()
         async with self.alone.holding("collector"):
             await self.collection.correct(now)
@@ -109,7 +116,7 @@ class Collector:
             kinds = [ReviewKind.MANIFEST] if self.untagged else []
             for kind in (*kinds, ReviewKind.BLOB):
                 removed[kind] = await self._steps(kind, due)
-            removed[ReviewKind.CONTENT] = await self._content(Due(now, now - waits.grace))
+            removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
         self._count(removed)
         return removed
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from attrs import define, frozen
+from attrs import frozen
 from zope.interface import directlyProvides, implementer
 
 from ..interfaces import IDoor, IRegistry
 from ..model.access import ANONYMOUS, Identity
-from ..model.errors import RegistryError, Unavailable, Unsupported
+from ..model.errors import RegistryError, Unsupported
 from ..model.events import Origin
 
 DELETES = frozenset({"delete_blob", "delete_manifest", "delete_tag"})
@@ -30,76 +30,50 @@ PUSHES = frozenset(
 )
 
 
+@frozen
+class Refusal:
+    """What is refused, and how it is told.
+
+    :param methods: those of the registry that are switched off.
+    """
+
+    methods: frozenset[str]
+    reason: str
+    error: type[RegistryError] = Unsupported
+
+
 class RestrictedRegistry:
     """Passes what is allowed on; a method that is added later has to be listed to be refused."""
 
-    def __init__(
-        self,
-        inner: IRegistry,
-        refused: frozenset[str],
-        reason: str,
-        error: type[RegistryError] = Unsupported,
-    ) -> None:
+    def __init__(self, inner: IRegistry, refusal: Refusal) -> None:
         self._inner = inner
-        self._refused = refused
-        self._reason = reason
-        self._error = error
+        self._refusal = refusal
         directlyProvides(self, IRegistry)
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._refused:
+        if name in self._refusal.methods:
             return self._refuse
         return getattr(self._inner, name)
 
     async def _refuse(self, *_: Any) -> NoReturn:
-        raise self._error(self._reason)
-
-
-@define
-class Mode:
-    """What is refused at the moment, and why; may change while the registry serves."""
-
-    refused: frozenset[str] = frozenset()
-    reason: str = ""
+        raise self._refusal.error(self._refusal.reason)
 
 
 @implementer(IDoor)
 @frozen
 class RestrictedDoor:
-    """Admits to a registry of which something may be switched off."""
+    """Admits to a registry of which something may be switched off.
 
-    inner: IDoor
-    mode: Mode
-
-    async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
-        """See :class:`~txregistry.interfaces.IDoor`."""
-        registry = await self.inner.admit(origin, identity)
-        mode = self.mode
-        if not mode.refused:
-            return registry
-        return RestrictedRegistry(registry, mode.refused, mode.reason)  # type: ignore[return-value]
-
-
-@implementer(IDoor)
-@frozen
-class DegradedDoor:
-    """Admits to a registry that takes no changes while its storage fails.
-
-    :param failing: tells whether it does.
+    :param refusal: tells what is refused at the moment, None for nothing.
     """
 
     inner: IDoor
-    failing: Callable[[], bool]
+    refusal: Callable[[], Refusal | None]
 
     async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
         registry = await self.inner.admit(origin, identity)
-        if not self.failing():
+        refusal = self.refusal()
+        if refusal is None:
             return registry
-        return RestrictedRegistry(  # type: ignore[return-value]
-            registry,
-            DELETES | PUSHES,
-            "the storage of this registry fails: nothing can be changed until it works again, what "
-            "is there can be pulled",
-            Unavailable,
-        )
+        return RestrictedRegistry(registry, refusal)  # type: ignore[return-value]

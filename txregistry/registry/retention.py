@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 from twisted.logger import Logger
 
 from ..interfaces import IInventory, TagRecord
@@ -156,7 +156,6 @@ class Retention:
     occasion: Occasion
     dry: bool = False
     window: Window | None = None
-    removed: int = field(default=0, init=False)
     stopped: bool = False
 
     async def run_if_due(self, now: float) -> None:
@@ -180,7 +179,6 @@ class Retention:
                 if self.stopped:
                     return count
                 count += await self._let_go(repository, verdict)
-        self.removed += count
         return count
 
     async def verdicts(

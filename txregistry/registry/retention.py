@@ -205,6 +205,8 @@ class Retention:
     dry: bool = False
     window: Window | None = None
     stopped: bool = False
+    removed: int = 0
+    """Tags that this process has let go."""
 
     async def run_if_due(self, now: float) -> None:
         """Let tags go, if it is time.
@@ -263,6 +265,7 @@ class Retention:
             await self.manifests.delete_tag(repository, record.tag, ORIGIN, record.updated)
         except ManifestUnknown:
             return 0
+        self.removed += 1
         return 1
 
     async def _names(self, only: RepositoryName | None) -> AsyncIterator[RepositoryName]:

@@ -82,8 +82,8 @@ The configuration is a YAML file in the shape of CNCF distribution's. Every opti
 overridden by a variable of the environment: ``REGISTRY_`` and the option's path in upper case,
 joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. Elements of a list of
 sections are named by their number, as in ``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``; one may be
-added behind the last. Secrets may be given as files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
-``REGISTRY_CONFIGURATION_PATH`` replaces.
+added behind the last. Secrets may be given as files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without
+a file the packaged sample is used, which ``REGISTRY_CONFIGURATION_PATH`` replaces.
 
 Relative paths are relative to the file's directory. Durations are written ``10s``, ``1h30m`` or
 ``168h``, sizes ``4MiB`` or ``50GiB``. ``txregistry check-config`` tells every mistake at once;

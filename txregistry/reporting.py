@@ -16,6 +16,7 @@ from twisted.logger import globalLogPublisher
 from . import __version__
 from .config.settings import Settings
 from .interfaces import (
+    IAccessPolicy,
     IEventReporter,
     IFailureReporter,
     ILifecycle,
@@ -26,12 +27,16 @@ from .interfaces import (
 )
 from .metadata.event_log import SqliteEventLog
 from .metadata.sqlite import SqliteMetadata
+from .model.access import Identity, Right
 from .model.events import Event
+from .model.names import RepositoryName
 from .plugins import discover
+from .registry.guarded import Guard
 from .registry.references import references
 from .reporters.courier import Courier
 from .reporters.dispatcher import Stream
 from .reporters.envelope import Place
+from .reporters.feed import Caps, Feed
 from .reporters.observing import Watcher
 from .reporters.pulls import Pulls
 from .reporters.relay import Relay
@@ -42,12 +47,14 @@ from .world import World
 class Reporting:
     """What tells others what happens in this process.
 
-    ``pulls`` takes note of pulls, if anybody wants them; ``watcher`` sees everything else.
+    ``pulls`` takes note of pulls, if anybody wants them; ``watcher`` sees everything else;
+    ``feed`` lets clients follow events, where they may.
     """
 
     relay: Relay
     pulls: Pulls | None
     watcher: Watcher
+    feed: Feed | None = None
     living: Sequence[ILifecycle] = ()
     delivers: bool = False
 
@@ -87,10 +94,15 @@ def endpoint_cursor(name: str) -> str:
 
 
 def report_to(
-    settings: Settings, world: World, metadata: SqliteMetadata, driver: IStorageDriver
+    settings: Settings,
+    world: World,
+    metadata: SqliteMetadata,
+    driver: IStorageDriver,
+    policy: IAccessPolicy | None = None,
 ) -> Reporting:
     """Make the reporters that the settings want.
 
+    :param policy: says who may see what; without one everybody may see everything.
     :raises ValueError: one refuses its settings.
     """
     notifications = settings.notifications
@@ -109,8 +121,10 @@ def report_to(
     relay = Relay(log, couriers, reactor, notifications.retention, notifications.backlog)
     pulling = [each for _, each in told if each.pulls]
 
+    everything = notifications.stream.enabled and notifications.stream.pulls
+
     def wants(event: Event) -> bool:
-        return any(each.wants(event) for each in pulling)
+        return everything or any(each.wants(event) for each in pulling)
 
     watcher = Watcher(
         reactor,
@@ -120,8 +134,9 @@ def report_to(
     )
     return Reporting(
         relay,
-        Pulls(log, reactor, wants) if pulling else None,
+        Pulls(log, reactor, wants) if pulling or everything else None,
         watcher,
+        _feed(settings, log, reactor, policy) if notifications.stream.enabled else None,
         [each for _, each in made if ILifecycle.providedBy(each)],
     )
 
@@ -143,6 +158,19 @@ def _webhooks(settings: Settings, world: World) -> list[tuple[str, Any]]:
         )
         for each in enabled
     ]
+
+
+def _feed(
+    settings: Settings, log: SqliteEventLog, reactor: Any, policy: IAccessPolicy | None
+) -> Feed:
+    """What lets clients follow events."""
+    stream = settings.notifications.stream
+
+    def may(identity: Identity, right: Right, repository: RepositoryName) -> bool:
+        return policy is None or Guard(identity, policy).may(right, repository)
+
+    caps = Caps(stream.peridentity, stream.streams, stream.heartbeat)
+    return Feed(log, reactor, place_of(settings), may, policy is not None, caps)
 
 
 def _streams(

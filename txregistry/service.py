@@ -135,6 +135,7 @@ def make_site(
         registry.admission.keys,
         counted,
         shut,
+        registry.reporting.feed,
     )
     access = settings.log.accesslog
     counters = HttpCounters(part, reactor) if part is not None else None
@@ -339,6 +340,8 @@ class RegistryService(Service):
             await listener.stop()
         if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
+            if self.registry.reporting.feed is not None:
+                self.registry.reporting.feed.close()
             await self.site.drain(self._patience)
         if self.health is not None:
             self.health.stop()

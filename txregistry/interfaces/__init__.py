@@ -46,6 +46,7 @@ from .event_log import (
     IEventLog,
     Pruned,
 )
+from .feed import FeedWish, IEventFeed, IFollowing
 from .history import Holdings, IHistory, Move, Usage
 from .inventory import (
     IInventory,
@@ -132,6 +133,7 @@ __all__ = [
     "Due",
     "EventRefused",
     "FailureSeen",
+    "FeedWish",
     "Finds",
     "Held",
     "Holder",
@@ -144,9 +146,11 @@ __all__ = [
     "ICollection",
     "IDeferredSync",
     "IDoor",
+    "IEventFeed",
     "IEventLog",
     "IEventReporter",
     "IFailureReporter",
+    "IFollowing",
     "IGate",
     "IGathering",
     "IHealth",

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from txregistry.interfaces import StorageUnavailable
-from txregistry.shared import LONGEST_DELAY, KeyLocks, SharedMark, SharedNumber
+from txregistry.shared import LONGEST_DELAY, KeyLocks, SharedMarks, SharedNumber
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -33,17 +33,20 @@ def test_a_number(tmp_path: Path, shared: bool) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_mark(tmp_path: Path, shared: bool) -> None:
-    path = tmp_path / "mark" if shared else None
-    one = SharedMark(path)
-    other = SharedMark(path) if shared else one
+def test_marks(tmp_path: Path, shared: bool) -> None:
+    """A change is seen at the keys that it is about, and at the mark for all."""
+    path = tmp_path / "marks" if shared else None
+    one = SharedMarks(path)
+    other = SharedMarks(path) if shared else one
+    still = one.of("still")
     seen = {one.value}
     for _ in range(10):
         for each in (one, other):
-            each.change()
-            assert one.value == other.value
+            each.change(["moving"])
+            assert one.value == other.value == one.of("moving") == other.of("moving")
             seen.add(one.value)
     assert len(seen) == 21
+    assert one.of("still") == other.of("still") == still
     one.close()
 
 

@@ -7,15 +7,23 @@ from .config.settings import Settings
 from .health import STORAGE, Check, file_probe, http_probe, tcp_probe
 from .interfaces import IHealth
 
+AUDIT = 10.0
+"""Seconds between two looks whether the audit log is written."""
 
-def checks_of(settings: Settings, registry: Registry) -> list[Check]:
-    """The checks; their names are those that distribution gives."""
+
+def checks_of(settings: Settings, registry: Registry, audit: IHealth | None) -> list[Check]:
+    """The checks; their names are those that distribution gives.
+
+    :param audit: what writes the audit log, if there is one.
+    """
     health, world = settings.health, registry.world
     driver, found = registry.core.driver, []
     wanted = health.storagedriver
     if wanted.enabled and IHealth.providedBy(driver):
         name, probe = f"storagedriver_{settings.storage.driver}", IHealth(driver).check
         found.append(Check(name, probe, wanted.interval, wanted.threshold, flag=STORAGE))
+    if audit is not None:
+        found.append(Check("audit", audit.check, AUDIT))
     for file in health.file:
         found.append(Check(str(file.file), file_probe(file.file, world), file.interval))
     for http in health.http:

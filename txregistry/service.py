@@ -436,10 +436,13 @@ def make_service(
         failures = Failures(registry.world, chain, time.time)
         if share.number == 0:
             changes = Changes(registry.core.metadata, registry.world, chain)
+            # Nothing leaves the log of events before it is in this one.
+            written = changes
+            registry.reporting.relay.upto = lambda: written.position
     site = make_site(settings, registry, reactor, share.of, tls, part, shut, failures)
     admin = health = None
     if share.number == 0:
-        health = Health(reactor, checks_of(settings, registry), flags)
+        health = Health(reactor, checks_of(settings, registry, changes), flags)
     if settings.http.debug.addr and health is not None:
         admin = make_admin(settings, registry, site, health, reactor, board)
     return RegistryService(

@@ -1,4 +1,4 @@
-"""What the processes of one registry share: a number in memory, a mark in a file, locks on keys.
+"""What the processes of one registry share: a number in memory, marks in a file, locks on keys.
 
 For every room above the interfaces. May import the interfaces, Twisted's Deferreds and the standard
 library.
@@ -12,7 +12,7 @@ import mmap
 import os
 import secrets
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class SharedNumber:
         if path is None:
             self._memory = mmap.mmap(-1, SIZE)
         else:
-            descriptor = _open(path)
+            descriptor = _open(path, SIZE)
             try:
                 self._memory = mmap.mmap(descriptor, SIZE)
             finally:
@@ -78,43 +78,55 @@ class SharedFlags:
         self._memory[number] = value
 
 
-class SharedMark:
-    """A mark in a file that tells every process that something has changed; for threads.
+class SharedMarks:
+    """Marks in a file that tell every process what has changed; for threads.
 
-    Reading it is a system call, but nothing is mapped or open for writing between changes, so that
-    a disk may become read-only or fail without taking a process with it.
+    There is one for all, and one for each of many slots: a key has one of these, in common with
+    others. Reading a mark is a system call, but nothing is mapped or open for writing between
+    changes, so that a disk may become read-only or fail without taking a process with it.
 
-    :param path: the file that processes share, or None for a mark of this process alone.
+    :param path: the file that processes share, or None for marks of this process alone.
     :raises OSError: the file cannot be had.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._descriptor = -1
         self._path = path
-        self._own = b""
+        self._own: dict[int, bytes] = {}
         if path is not None:
-            os.close(_open(path))
+            os.close(_open(path, SIZE * (1 + SLOTS)))
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     @property
     def value(self) -> bytes:
-        """The present mark."""
-        return self._own if self._path is None else os.pread(self._descriptor, SIZE, 0)
+        """The mark that every change changes."""
+        return self._read(0)
 
-    def change(self) -> None:
-        """Write a mark that was never there before.
+    def of(self, key: str) -> bytes:
+        """The mark of a key."""
+        return self._read(_place(key))
 
-        :raises OSError: it cannot be written.
+    def change(self, keys: Iterable[str]) -> None:
+        """Write marks that were never there before: those of keys, and the one for all.
+
+        :raises OSError: they cannot be written.
         """
         mark = secrets.token_bytes(SIZE)
+        places = [*map(_place, keys), 0]
         if self._path is None:
-            self._own = mark
+            self._own.update(dict.fromkeys(places, mark))
             return
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.pwrite(descriptor, mark, 0)
+            for place in places:
+                os.pwrite(descriptor, mark, place)
         finally:
             os.close(descriptor)
+
+    def _read(self, place: int) -> bytes:
+        if self._path is None:
+            return self._own.get(place, b"")
+        return os.pread(self._descriptor, SIZE, place)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -125,6 +137,11 @@ class SharedMark:
     def __del__(self) -> None:
         # Its owner may have been dropped without being stopped.
         self.close()
+
+
+def _place(key: str) -> int:
+    """Where the mark of a key is in the file."""
+    return SIZE * (1 + zlib.crc32(key.encode()) % SLOTS)
 
 
 @define(eq=False)
@@ -217,12 +234,13 @@ class KeyLocks:
             delay = min(2 * delay, LONGEST_DELAY)
 
 
-def _open(path: Path) -> int:
-    """Open a file of a few bytes, which are there from the beginning.
+def _open(path: Path, size: int) -> int:
+    """Open a small file, whose bytes are there from the beginning.
 
     They are written, not left out: a full disk is an error now, not a signal later.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if os.fstat(descriptor).st_size < SIZE:
-        os.pwrite(descriptor, bytes(SIZE), 0)
+    there = os.fstat(descriptor).st_size
+    if there < size:
+        os.pwrite(descriptor, bytes(size - there), there)
     return descriptor

@@ -41,6 +41,11 @@ def name(text: str) -> RepositoryName:
         ("a*c", ["ac", "abc", "abcc"], ["ab", "a/c", "acb"]),
         ("*-*-x", ["a-b-x", "a-b-c-x"], ["a-x", "a-b-xy"]),
         ("te.m", ["te.m"], ["team"]),
+        ("te?m/a", ["team/a", "te-m/a"], ["tem/a", "te/m/a"]),
+        ("a[0-9b]*/x", ["a1/x", "ab-c/x"], ["a/x", "ac/x"]),
+        ("a[!0-9]c", ["abc"], ["a1c", "a/c", "ac"]),
+        ("{team,crew/*}/app", ["team/app", "crew/a/app"], ["crew/app", "{team/app"]),
+        ("a{,-b}", ["a", "a-b"], ["ab"]),
     ],
 )
 def test_repository_globs(glob: str, matching: list[str], others: list[str]) -> None:
@@ -49,13 +54,36 @@ def test_repository_globs(glob: str, matching: list[str], others: list[str]) -> 
     assert [text for text in others if pattern.fullmatch(text)] == []
 
 
-@pytest.mark.parametrize("glob", ["", "/a", "a/", "a//b", "a b", "a**", "[a-z]", "**/**/**/**"])
+@pytest.mark.parametrize(
+    "glob",
+    [
+        *[
+            "",
+            "/a",
+            "a/",
+            "a//b",
+            "a b",
+            "a**",
+            "**/**/**/**",
+            "[z-a]",
+            "[",
+            "[]",
+            "[!]",
+            "a]",
+            "a[/]b",
+        ],
+        *["{a", "a}", "{a,}", "{a,{b,c}}", "{a,b}" * 7, "a" * 301],
+    ],
+)
 def test_what_is_no_glob(glob: str) -> None:
     with pytest.raises(ValueError, match="glob"):
         repository_glob(glob)
 
 
-@given(st.text("ab*", min_size=1, max_size=12), st.text("ab", max_size=12))
+@given(
+    st.lists(st.sampled_from([*"ab*?", "[a]", "[!a]", "[a-b]"]), min_size=1).map("".join),
+    st.text("abc", max_size=12),
+)
 def test_stars_are_those_of_everybody(glob: str, text: str) -> None:
     from fnmatch import fnmatchcase
 
@@ -67,6 +95,8 @@ def test_globs_cannot_be_made_slow() -> None:
     for glob in ("*a" * 149, "**/" * 3 + "a"):
         repository_glob(glob).fullmatch("a/" * 127 + "b")
     tag_glob("*a" * 149).fullmatch("a" * 127 + "b")
+    tag_glob("*[ab]?" * 40 + "c").fullmatch("a" * 128)
+    tag_glob("{*a,*b}" * 6 + "c").fullmatch("ab" * 64)
     assert time.process_time() - started < 1
 
 

@@ -40,11 +40,38 @@ def test_removals_by_another_process(tmp_path: Path, synced: list[Path]) -> None
     other.prune(root / "a")
     one.ensure(below)
     assert len(synced) == 2
+    # Nor does removing what is beside it matter.
+    beside = root / "a" / "c"
+    other.ensure(beside)
+    other.prune(beside)
+    synced.clear()
+    one.ensure(below)
+    one.settle([below])
+    assert synced == [below]
     other.prune(below)
     assert not (root / "a").exists()
+    other.make(below)
+    synced.clear()
+    one.settle([below])
+    assert synced == [root, root / "a", below]
+    other.prune(below)
     other.make(below)
     synced.clear()
     one.ensure(below)
     assert synced == [root, root / "a"]
     for each in (one, other):
         each.share(None)
+
+
+def test_removals_that_nobody_tells(tmp_path: Path, synced: list[Path]) -> None:
+    """What somebody else has removed, all of it, is found out by whoever needs it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    one = Directories(root)
+    below = root / "a" / "b"
+    one.ensure(below)
+    below.rmdir()
+    (root / "a").rmdir()
+    synced.clear()
+    one.place(below / "file", (below / "file").touch, True)
+    assert synced == [root, root / "a", below]

@@ -12,8 +12,9 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
-from ..interfaces import IMetadata, IWorld, StorageError
+from ..interfaces import IHealth, IMetadata, IWorld, StorageError, StorageUnavailable
 from ..log import moment
 from ..model.events import Event, EventAction
 from .chain import Chain
@@ -28,6 +29,7 @@ LONGEST = 200
 _log = Logger()
 
 
+@implementer(IHealth)
 @define(eq=False)
 class Changes:
     """Follows the event log."""
@@ -39,7 +41,20 @@ class Changes:
     _revision: int | None = None
     _looping: LoopingCall | None = None
     _ended: Deferred[Any] | None = None
-    _failing: bool = False
+    _trouble: str = ""
+
+    @property
+    def position(self) -> int:
+        """Up to where the event log is written down, as far as is known."""
+        return self._position or 0
+
+    async def check(self) -> None:
+        """Return when it is being written.
+
+        :raises StorageUnavailable: it is not.
+        """
+        if self._trouble:
+            raise StorageUnavailable(f"the audit log cannot be written: {self._trouble}")
 
     def start(self) -> None:
         """Write down what is not there yet, now and from now on."""
@@ -61,19 +76,20 @@ class Changes:
         try:
             await self._look()
         except (OSError, StorageError, ValueError) as error:
-            if not self._failing:
-                _log.error("the audit log cannot be written: {error}", error=str(error))
-            self._failing = True
+            trouble = str(error) or repr(error)
+            if not self._trouble:
+                _log.error("the audit log cannot be written: {error}", error=trouble)
+            self._trouble = trouble
         else:
-            if self._failing:
+            if self._trouble:
                 _log.info("the audit log is written again")
-            self._failing = False
+            self._trouble = ""
 
     async def _look(self) -> None:
         revision = self.metadata.revision()
         if revision == self._revision:
             return
-        if self._position is None or self._failing:
+        if self._position is None or self._trouble:
             self._position = (await self.world.in_thread(self.chain.tail)).position
         while found := await self.metadata.events(self._position, PAGE):
             records = [

@@ -116,10 +116,13 @@ class IEventLog(Interface):
     def replay(name: str, events: Sequence[tuple[LoggedEvent, str]]) -> Awaitable[None]:
         """Have events, with their lanes, delivered once more."""
 
-    def prune(names: Collection[str], before: float, most: int) -> Awaitable[Pruned]:
+    def prune(
+        names: Collection[str], before: float, most: int, upto: int | None = None
+    ) -> Awaitable[Pruned]:
         """Drop some of the events that nobody needs any more.
 
         :param names: the consumers that there are; other cursors hold nothing up.
         :param before: events from then on are kept, in seconds since the epoch.
         :param most: the number of events that are kept for anybody.
+        :param upto: the last position that may go, whatever else is said.
         """

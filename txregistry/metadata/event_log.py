@@ -152,8 +152,10 @@ class SqliteEventLog:
 
         await self._write(job)
 
-    async def prune(self, names: Collection[str], before: float, most: int) -> Pruned:
-        return await self._write(lambda c: _prune(c, names, before, most))
+    async def prune(
+        self, names: Collection[str], before: float, most: int, upto: int | None = None
+    ) -> Pruned:
+        return await self._write(lambda c: _prune(c, names, before, most, upto))
 
     async def _write(self, job: Callable[[Connection], T]) -> T:
         return await self.metadata.transact(job, durable=False, visible=False)
@@ -197,14 +199,16 @@ def _changed(connection: Connection, name: str) -> None:
     connection.execute("UPDATE cursor SET generation = generation + 1 WHERE name = ?", (name,))
 
 
-def _prune(connection: Connection, names: Collection[str], before: float, most: int) -> Pruned:
+def _prune(
+    connection: Connection, names: Collection[str], before: float, most: int, upto: int | None
+) -> Pruned:
     last = _last(connection)
     missed: dict[str, int] = {}
     for name in names:
         missed[name] = _limit(connection, name, last, most)
     places = [cursor.position for cursor in _cursors(connection) if cursor.name in names]
     # The last event stays: from it the log knows how far it has come.
-    most_recent = min([*places, last - 1])
+    most_recent = min([*places, last - 1, *([] if upto is None else [upto])])
     rows = connection.execute(
         "SELECT position, at FROM event ORDER BY position LIMIT ?", (BATCH,)
     ).fetchall()

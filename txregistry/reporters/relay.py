@@ -31,6 +31,7 @@ class Relay:
 
     :param retention: seconds that events are kept after everybody has them.
     :param backlog: events that are kept at most.
+    :param upto: tells the last position that may be dropped; another log has to have it first.
     :param clock: seconds since the epoch.
     """
 
@@ -40,6 +41,7 @@ class Relay:
     retention: float
     backlog: int
     clock: Callable[[], float] = time.time
+    upto: Callable[[], int] | None = None
     _lookout: Lookout = field(init=False)
     _pruning: LoopingCall | None = None
 
@@ -82,7 +84,8 @@ class Relay:
         while True:
             before = self.clock() - self.retention
             try:
-                pruned = await self.log.prune(names, before, self.backlog)
+                upto = self.upto() if self.upto is not None else None
+                pruned = await self.log.prune(names, before, self.backlog, upto)
             except StorageError as error:
                 _log.warn("old events are not dropped: {error}", error=str(error))
                 return

@@ -2,21 +2,22 @@
 
 A name is durable when the directory that holds it is synced, and so on upwards. Directories that
 are known to be durable are remembered, so that the common case costs one sync; others may remove
-them at any time, so whoever puts a file in place tries again. Processes share a mark of removals:
-whoever finds it changed remembers nothing. All of it blocks. May import the interfaces, what
-processes share, and this room's system calls.
+them at any time, so whoever puts a file in place tries again. Processes share marks of removals:
+whoever finds the one for all changed looks at that of each directory, and remembers those whose own
+mark is the same. All of it blocks. May import the interfaces, what processes share, and this room's
+system calls.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from attrs import define, field
 
 from ..interfaces import StorageError, StorageUnavailable
-from ..shared import SharedMark
+from ..shared import SharedMarks
 from .durable import make_directory, sync_directory
 
 ATTEMPTS = 20
@@ -31,9 +32,11 @@ class Directories:
     """
 
     root: Path
-    _removals: SharedMark = field(factory=SharedMark)
+    _removals: SharedMarks = field(factory=SharedMarks)
     _memory: tuple[bytes, set[Path]] = field(factory=lambda: (b"", set()))
-    """The mark of removals, and what is known to be durable as long as that stays."""
+    """The mark of all removals, and what is known to be durable as long as that stays."""
+    _marks: dict[Path, bytes] = field(factory=dict)
+    """The mark of a directory when it was durable: it still is, if those above it are."""
 
     def share(self, path: Path | None) -> None:
         """Tell other processes of removals, and hear of theirs.
@@ -41,7 +44,7 @@ class Directories:
         :param path: the file that is shared; None ends the sharing.
         :raises OSError: it cannot be had.
         """
-        before, self._removals = self._removals, SharedMark(path)
+        before, self._removals = self._removals, SharedMarks(path)
         before.close()
 
     def make_root(self) -> None:
@@ -63,9 +66,11 @@ class Directories:
         if directory in durable:
             return
         self.ensure(directory.parent)
-        make_directory(directory)
-        sync_directory(directory.parent)
-        self._remember([directory], removals)
+        mark = self._removals.of(str(directory))
+        if self._marks.get(directory) != mark:
+            make_directory(directory)
+            sync_directory(directory.parent)
+        self._remember({directory: mark}, removals)
 
     def make(self, directory: Path) -> None:
         """Make a directory and those above it, without syncing."""
@@ -93,7 +98,7 @@ class Directories:
                 name()
                 break
             except FileNotFoundError:
-                self._removals.change()
+                self._forget(path.parent)
             except NotADirectoryError as error:
                 raise StorageError(f"{path}: what should be a directory is none") from error
             except IsADirectoryError as error:
@@ -124,18 +129,19 @@ class Directories:
         """Sync directories, and whatever above them is not known to be durable, each once."""
         removals, durable = self._remembered()
         due: set[Path] = set()
-        fresh: set[Path] = set()
+        met: dict[Path, bytes] = {}
         for directory in set(directories):
             while directory != self.root and not directory.is_dir():
                 directory = directory.parent
             due.add(directory)
-            while directory != self.root and directory not in durable:
-                fresh.add(directory)
+            while directory != self.root and directory not in durable and directory not in met:
+                mark = met[directory] = self._removals.of(str(directory))
+                if self._marks.get(directory) != mark:
+                    due.add(directory.parent)
                 directory = directory.parent
-                due.add(directory)
         for directory in sorted(due):
             self.sync(directory)
-        self._remember(fresh, removals)
+        self._remember(met, removals)
 
     def prune(self, directory: Path) -> None:
         """Remove a directory and those above it as far as they are empty."""
@@ -145,23 +151,35 @@ class Directories:
                     if next(found, None) is not None:
                         return
                 # Before, so that nobody counts on it; after, for who has found it in between.
-                self._removals.change()
+                self._removals.change([str(directory)])
                 os.rmdir(directory)
-                self._removals.change()
+                self._removals.change([str(directory)])
             except OSError:
                 return
             directory = directory.parent
 
     def _remembered(self) -> tuple[bytes, set[Path]]:
-        """The mark of removals, and the directories that are durable as long as it stays."""
+        """The mark of all removals, and the directories that are durable as long as it stays."""
         removals = self._removals.value
         memory = self._memory
         if memory[0] != removals or len(memory[1]) > REMEMBERED:
             memory = self._memory = (removals, set())
         return memory
 
-    def _remember(self, directories: Iterable[Path], removals: bytes) -> None:
-        """Take directories for durable, unless some have been removed since the mark was read."""
+    def _remember(self, directories: Mapping[Path, bytes], removals: bytes) -> None:
+        """Take directories for durable.
+
+        :param directories: with the mark that each had before it was made durable.
+        :param removals: the mark of all removals before that.
+        """
+        if len(self._marks) > REMEMBERED:
+            self._marks = {}
+        self._marks.update(directories)
         known, durable = self._remembered()
         if known == removals:
             durable.update(directories)
+
+    def _forget(self, directory: Path) -> None:
+        """A directory is not there, whatever the marks say: look at all of those above it."""
+        above = [each for each in (directory, *directory.parents) if self.root in each.parents]
+        self._removals.change(map(str, above))

@@ -20,6 +20,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from ..finishing import shield
 from ..interfaces import IDoor, IEventFeed, IGate, IKeyOffice, IRegistry, ITokenService
 from ..log import request_id
+from ..log import route as route_name
 from ..model.access import ANONYMOUS, Identity
 from ..model.errors import TooManyRequests, Unauthorized, Unavailable
 from . import routes
@@ -155,6 +156,7 @@ class RegistryApp:
         if request.site.counters is not None:
             request.site.counters.began(route.name)
         token = request_id.set(request.identifier)
+        place = route_name.set(route.name)
         try:
             try:
                 answer: Answer | None = await self._answer(request, route, endpoint, parts)
@@ -167,6 +169,7 @@ class RegistryApp:
             else:
                 await send(request, answer)
         finally:
+            route_name.reset(place)
             request_id.reset(token)
 
     async def _answer(
@@ -218,6 +221,7 @@ class RegistryApp:
     def _unrouted(self, request: RegistryRequest, failure: Failure) -> Deferred[None]:
         """No route, a method it does not take, or a failure while sending."""
         request_id.set(request.identifier)
+        route_name.set(request.route)
         error = cast(BaseException, failure.value)
         if request.startedWriting:
             answer_to(error)

@@ -32,7 +32,8 @@ def _each(check: Callable[[str], Any]) -> Validator:
     return validate
 
 
-def _url(_: Any, attribute: Attribute[str], value: str) -> None:
+def web_address(_: Any, attribute: Attribute[str], value: str) -> None:
+    """Validate an address of a service."""
     try:
         parts = urlsplit(value)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -46,6 +47,10 @@ def _action(text: str) -> None:
     known = [action.value for action in EventAction]
     if text not in known:
         raise ValueError(f"{text!r} is no action; there are {', '.join(known)}")
+
+
+actions = _each(_action)
+"""Validates names of actions."""
 
 
 def _headers(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
@@ -73,7 +78,7 @@ class Ignored:
     actions: Sequence[str] = option(
         "Of push, pull, mount and delete. Without anybody who wants pulls none are recorded.",
         factory=tuple,
-        validator=_each(_action),
+        validator=actions,
     )
 
 
@@ -82,7 +87,7 @@ class Endpoint:
     """A receiver of webhooks. Its events wait for it by its name."""
 
     name: str = option("Its name: letters, digits, '.', '_' and '-'.")
-    url: str = option("Where events are posted to.", validator=_url)
+    url: str = option("Where events are posted to.", validator=web_address)
     disabled: bool = option(
         "Send it nothing. When it is enabled again it goes on where it was, as far as the log "
         "reaches.",

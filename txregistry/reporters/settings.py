@@ -49,6 +49,10 @@ def _action(text: str) -> None:
         raise ValueError(f"{text!r} is no action; there are {', '.join(known)}")
 
 
+actions = _each(_action)
+"""Validates names of actions."""
+
+
 def _headers(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
     for name, texts in value.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
@@ -74,7 +78,7 @@ class Ignored:
     actions: Sequence[str] = option(
         "Of push, pull, mount and delete. Without anybody who wants pulls none are recorded.",
         factory=tuple,
-        validator=_each(_action),
+        validator=actions,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.logger import globalLogPublisher
 
 from . import __version__
@@ -48,7 +48,7 @@ class Reporting:
     relay: Relay
     pulls: Pulls | None
     watcher: Watcher
-    living: Sequence[ILifecycle] = ()
+    living: list[ILifecycle] = field(factory=list)
     delivers: bool = False
 
     async def start(self, first: bool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.logger import globalLogPublisher
 
 from . import __version__
@@ -54,8 +54,8 @@ class Reporting:
     relay: Relay
     pulls: Pulls | None
     watcher: Watcher
+    living: list[ILifecycle] = field(factory=list)
     feed: Feed | None = None
-    living: Sequence[ILifecycle] = ()
     delivers: bool = False
 
     async def start(self, first: bool) -> None:
@@ -120,7 +120,6 @@ def report_to(
     reactor = world.reactor
     relay = Relay(log, couriers, reactor, notifications.retention, notifications.backlog)
     pulling = [each for _, each in told if each.pulls]
-
     everything = notifications.stream.enabled and notifications.stream.pulls
 
     def wants(event: Event) -> bool:
@@ -136,8 +135,8 @@ def report_to(
         relay,
         Pulls(log, reactor, wants) if pulling or everything else None,
         watcher,
-        _feed(settings, log, reactor, policy) if notifications.stream.enabled else None,
         [each for _, each in made if ILifecycle.providedBy(each)],
+        _feed(settings, log, reactor, policy) if notifications.stream.enabled else None,
     )
 
 

@@ -130,7 +130,7 @@ def golden(client: Any, send: Callable[[Any], Any]) -> tuple[Any, dict[str, str]
 @pytest_twisted.ensureDeferred
 async def test_metrics_as_the_sdk_makes_them(service: Service, reporter: NewRelic) -> None:
     await reporter.requests([seen(0), seen(1), seen(2, "blob", 404)])
-    await reporter._send()
+    await reporter.send()
     body, fields = next(
         (json.loads(gzip.decompress(each.body)), each.fields)
         for each in service.receiver.seen
@@ -227,7 +227,7 @@ async def test_failures(service: Service, reporter: NewRelic) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_sample_of_requests(service: Service, reporter: NewRelic) -> None:
     await reporter.requests([seen(number) for number in range(100)])
-    await reporter._send()
+    await reporter.send()
     sample = [each for each in service.intake.events if each["eventType"] == "RegistryRequest"]
     assert len(sample) == 5
     assert {each["weight"] for each in sample} == {20.0}
@@ -254,7 +254,7 @@ async def test_told_from_time_to_time_and_at_the_end(service: Service, world: IW
 async def test_tried_again(service: Service, reporter: NewRelic, troubles: list[int]) -> None:
     service.intake.troubles = list(troubles)
     await reporter.requests([seen()])
-    await reporter._send()
+    await reporter.send()
     assert service.intake.statuses == [*troubles, 202, 200]
     assert reporter.lost == 0
 
@@ -268,7 +268,7 @@ async def test_refused_for_good(service: Service, reporter: NewRelic, status: in
     globalLogPublisher.addObserver(records.append)
     try:
         await reporter.requests([seen(), seen()])
-        await reporter._send()
+        await reporter.send()
     finally:
         globalLogPublisher.removeObserver(records.append)
     assert service.intake.statuses == [status]
@@ -296,7 +296,7 @@ async def test_more_than_fits(service: Service, reporter: NewRelic) -> None:
     service.intake.limit = 20_000
     reporter._metrics.service = evolve(reporter._metrics.service, limit=50_000)
     await reporter.requests([seen(0, f"route{number}") for number in range(200)])
-    await reporter._send()
+    await reporter.send()
     assert 413 in service.intake.statuses
     counts = [each for each in service.intake.metrics if each["name"] == "txregistry.request.count"]
     assert sorted(each["attributes"]["route"] for each in counts) == sorted(

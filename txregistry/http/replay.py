@@ -150,6 +150,7 @@ class Replay:
     :param throttle: counts requests; those that are too many take the long way, and are refused.
     :param counters: count what is found here.
     :param shut: tells whether nobody is served for now.
+    :param unusual: header fields with which requests always take the long way.
     """
 
     changing: IChanging
@@ -157,6 +158,7 @@ class Replay:
     throttle: Throttle | None = None
     counters: HttpCounters | None = None
     shut: Callable[[], bool] | None = None
+    unusual: frozenset[bytes] = UNUSUAL
     _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -261,7 +263,7 @@ class Replay:
             or head.version != b"HTTP/1.1"
             or head.length != 0
             or len(block) > BLOCK
-            or not UNUSUAL.isdisjoint(names)
+            or not self.unusual.isdisjoint(names)
             or names.count(IDENTIFIER) > 1
         ):
             return None

@@ -16,14 +16,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 from twisted.python.reflect import qual
 from zope.interface import implementer
 
 from .. import __version__
-from ..finishing import background, deferred, ended
 from ..interfaces import (
     FailureSeen,
     IEventReporter,
@@ -40,6 +38,7 @@ from .gathering import Gathering
 from .newrelic_maker import Account, NewRelicSettings
 from .posting import NotTaken, Poster, Reply
 from .sums import Interval, RequestKind, Sums
+from .ticking import Ticking
 
 LIMIT = 1_000_000
 """Bytes of a body that both APIs take."""
@@ -55,9 +54,6 @@ OLDEST = 23 * 3600.0
 
 AT_A_TIME = 200
 """Events of the registry that are sent at once."""
-
-FAREWELL = 3.0
-"""Seconds that the last things have to be sent at the end."""
 
 Flat = dict[str, Any]
 """An event there: texts and numbers under names."""
@@ -89,8 +85,7 @@ class NewRelic:
     _events: Batches[Flat] = field(init=False)
     _gathering: Gathering[Flat] = field(init=False)
     _interval: Interval = field(init=False)
-    _loop: LoopingCall | None = None
-    _sending: Deferred[None] | None = None
+    _ticking: Ticking = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         reactor = self.world.reactor
@@ -101,6 +96,8 @@ class NewRelic:
         self._events = self._to(self.account.events, self.events_body)
         self._gathering = Gathering(reactor, self._events, AT_A_TIME)
         self._interval = self._fresh()
+        seconds = self.settings.interval
+        self._ticking = Ticking(reactor, seconds, self.send, "reporting to New Relic")
 
     def _to(self, url: str, encode: Callable[[Sequence[Flat]], bytes]) -> Batches[Flat]:
         service = Service(url, self._fields, LIMIT)
@@ -124,29 +121,12 @@ class NewRelic:
     async def start(self) -> None:
         """Begin to tell what was added up, from time to time."""
         self._interval = self._fresh()
-        self._loop = LoopingCall(self._begin)
-        self._loop.clock = self.world.reactor
-        self._loop.start(self.settings.interval, now=False)
+        self._ticking.start()
 
     async def stop(self) -> None:
         """Tell what is left, if that is quick, and close the connections."""
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
-        last = deferred(self._last())
-        try:
-            await last.addTimeout(FAREWELL, self.world.reactor)
-        except TimeoutError:
-            self._lose(self._interval.count, f"no time was left at the end ({FAREWELL:g} s)")
+        await self._ticking.stop()
         await self._poster.stop()
-
-    async def _last(self) -> None:
-        if self._sending is not None:
-            await ended(self._sending)
-        await self._send()
-
-    def _begin(self) -> Deferred[None]:
-        self._sending = background(self._send(), "reporting to New Relic")
-        return self._sending
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -157,7 +137,7 @@ class NewRelic:
     def _fresh(self) -> Interval:
         return Interval(self.clock(), self.settings.samples)
 
-    async def _send(self) -> None:
+    async def send(self) -> None:
         """Tell the interval that ends now."""
         interval, self._interval = self._interval, self._fresh()
         if not interval.count:
@@ -167,6 +147,9 @@ class NewRelic:
             await self._events.send([self._request(each, interval) for each in interval.sample])
         except NotTaken as error:
             self._lose(interval.count, str(error))
+        except CancelledError:
+            self._lose(interval.count, "there was no time left")
+            raise
 
     def _lose(self, count: int, reason: str) -> None:
         self.lost += count

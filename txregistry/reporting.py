@@ -72,6 +72,11 @@ class Reporting:
         if first:
             await self.relay.start()
 
+    def end_streams(self) -> None:
+        """Let nobody follow events any more: streams would not end by themselves."""
+        if self.feed is not None:
+            self.feed.close()
+
     async def stop(self) -> None:
         """Write down what was noted, and end."""
         if self.watcher.logging:

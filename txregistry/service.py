@@ -350,8 +350,7 @@ class RegistryService(Service):
             await listener.stop()
         if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
-            if self.registry.reporting.feed is not None:
-                self.registry.reporting.feed.close()
+            self.registry.reporting.end_streams()
             await self.site.drain(self._patience)
         if self.health is not None:
             self.health.stop()

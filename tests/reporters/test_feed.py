@@ -113,7 +113,7 @@ class Bench:
     def another(self) -> Feed:
         """The feed of another process."""
         place = Place("https://registry.example")
-        return Feed(self.log, self.clock, place, self.may, True, self.caps)
+        return Feed(self.log, self.clock, place, self.may, True, self.caps, self.clock.seconds)
 
     def may(self, identity: Identity, right: Right, repository: RepositoryName) -> bool:
         allowed = self.rights.get(right)
@@ -358,6 +358,42 @@ async def test_who_is_not_let_in_any_more(bench: Bench) -> None:
     client.read()
     assert client.over
     assert client.texts[-2] == ": the token is not good, or not any more\n\n"
+
+
+@asynchronous
+async def test_a_token_that_ends(bench: Bench) -> None:
+    """It is looked at when it says that it ends, and nobody is asked without a pause."""
+    bench.who = Identity("alice", until=bench.clock.seconds() + AGAIN + 1.5)
+    client = await bench.follow()
+    asked = 0
+    again = bench.again
+
+    async def count() -> Identity:
+        nonlocal asked
+        asked += 1
+        return await again()
+
+    client.following.again = count
+    for _ in range(42):
+        bench.clock.advance(0.1)
+        client.read()
+    assert asked == 1
+    bench.who = Unauthorized("the token has ended")
+    for _ in range(12):
+        bench.clock.advance(0.1)
+        client.read()
+    assert not client.over
+    for _ in range(3):
+        bench.clock.advance(0.1)
+        client.read()
+    assert client.over
+    bench.who = Identity("alice", until=0.0)
+    client = await bench.follow()
+    client.following.again, asked = count, 0
+    for _ in range(50):
+        bench.clock.advance(0.1)
+        client.read()
+    assert 1 < asked <= 10
 
 
 @asynchronous

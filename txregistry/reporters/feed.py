@@ -9,6 +9,7 @@ of this room.
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -72,6 +73,7 @@ class Feed:
 
     :param may: whether an identity has a right in a repository.
     :param named: whether only those may follow who have a name.
+    :param clock: seconds since the epoch.
     """
 
     log: IEventLog
@@ -80,6 +82,7 @@ class Feed:
     may: May
     named: bool = True
     caps: Caps = Caps()
+    clock: Callable[[], float] = time.time
     texts: Texts = field(init=False)
     _lookout: Lookout = field(init=False)
     _followers: set[Follower] = field(factory=set)

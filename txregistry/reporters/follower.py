@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 AGAIN = 4.0
 """Seconds after which is found out anew who follows. What was revoked is out within five."""
 
+SOONEST = 0.5
+"""Seconds after which it is found out anew at the earliest, whatever was found out."""
+
 RETURN = 1000, 5000
 """Milliseconds that clients wait before they come back: between these, so that they do not come all
 at once."""
@@ -51,7 +54,7 @@ class Follower:
     again: Callable[[], Awaitable[Identity]]
     position: int
     _bell: Bell = field(init=False)
-    _checked: float = field(init=False)
+    _check: float = field(init=False)
     _spoke: float | None = None
     _told: int = -1
     _end: str = ""
@@ -59,7 +62,7 @@ class Follower:
 
     def __attrs_post_init__(self) -> None:
         self._bell = Bell(self.feed.reactor)
-        self._checked = self.feed.reactor.seconds()
+        self._trust(self.identity)
 
     def ring(self) -> None:
         """There is something new."""
@@ -107,9 +110,8 @@ class Follower:
         if self._end:
             return None
         now = self.feed.reactor.seconds()
-        if now - self._checked >= AGAIN:
-            self.identity = await self.again()
-            self._checked = now
+        if now >= self._check:
+            self._trust(await self.again())
         events = await self.feed.after(self.position)
         text = self._text(events)
         if text:
@@ -120,8 +122,14 @@ class Follower:
         if silent >= heartbeat:
             return self._heartbeat()
         if not events:
-            await self._bell.wait(min(heartbeat - silent, self._checked + AGAIN - now))
+            await self._bell.wait(max(0.0, min(heartbeat - silent, self._check - now)))
         return None
+
+    def _trust(self, identity: Identity) -> None:
+        """Take somebody for who it is until it has to be looked at again."""
+        self.identity = identity
+        left = min(AGAIN, identity.until - self.feed.clock())
+        self._check = self.feed.reactor.seconds() + max(SOONEST, left)
 
     def _text(self, events: Sequence[LoggedEvent]) -> str:
         """Those events that the client wants and may see."""

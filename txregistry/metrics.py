@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from .counters import Board, Family, Kind, Value
 from .interfaces import IWorld
+from .processes import processes_of
 
 
 @define(eq=False)
@@ -43,7 +44,7 @@ class Metrics:
 
 def _registry(board: Board, values: Sequence[Value]) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(board, values))
+    registry.register(_Snapshot(board, [*values, *processes_of(board)]))
     return registry
 
 

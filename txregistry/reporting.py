@@ -6,6 +6,7 @@ May import everything.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from .interfaces import (
     IAccessPolicy,
     IEventReporter,
     IFailureReporter,
+    ILastPulls,
     ILifecycle,
     IRecordReporter,
     IReporterMaker,
@@ -26,6 +28,7 @@ from .interfaces import (
     IStorageDriver,
 )
 from .metadata.event_log import SqliteEventLog
+from .metadata.last_pulls import SqliteLastPulls
 from .metadata.sqlite import SqliteMetadata
 from .model.access import Identity, Right
 from .model.events import Event
@@ -37,6 +40,7 @@ from .reporters.courier import Courier
 from .reporters.dispatcher import Stream
 from .reporters.envelope import Place
 from .reporters.feed import Caps, Feed
+from .reporters.last_pulls import LastPulls
 from .reporters.observing import Watcher
 from .reporters.pulls import Pulls
 from .reporters.relay import Relay
@@ -54,6 +58,7 @@ class Reporting:
     relay: Relay
     pulls: Pulls | None
     watcher: Watcher
+    last_pulls: ILastPulls
     living: list[ILifecycle] = field(factory=list)
     feed: Feed | None = None
     delivers: bool = False
@@ -70,6 +75,8 @@ class Reporting:
             globalLogPublisher.addObserver(self.watcher)
         self.delivers = first
         if first:
+            recorded = self.pulls is not None and self.pulls.last is not None
+            await self.last_pulls.record(time.time() if recorded else None)
             await self.relay.start()
 
     def end_streams(self) -> None:
@@ -130,6 +137,8 @@ def report_to(
     def wants(event: Event) -> bool:
         return everything or any(each.wants(event) for each in pulling)
 
+    database = SqliteLastPulls(metadata)
+    last = LastPulls(database) if settings.retention.by_pulls else None
     watcher = Watcher(
         reactor,
         _streams(made, IRequestReporter, "requests", reactor),
@@ -138,8 +147,9 @@ def report_to(
     )
     return Reporting(
         relay,
-        Pulls(log, reactor, wants) if pulling or everything else None,
+        Pulls(log, reactor, wants, last=last) if pulling or everything or last else None,
         watcher,
+        database,
         [each for _, each in made if ILifecycle.providedBy(each)],
         _feed(settings, log, reactor, policy) if notifications.stream.enabled else None,
     )

@@ -193,10 +193,10 @@ def make_admin(
     metrics = {}
     if board is not None:
         # What it needs is a part of a start that only some want.
-        from .gauges import of_registry
+        from .looked_up import of_registry
         from .metrics import Metrics
 
-        shown = Metrics(board, registry.world, of_registry(registry, board, flush_of(site)))
+        shown = Metrics(board, registry.world, of_registry(registry, flush_of(site)))
         metrics[settings.http.debug.prometheus.path] = shown.render
     app = AdminApp(probes, lambda: site.draining, health.failing, health.switch, metrics)
     quiet = AccessLog(reactor, False)

@@ -13,9 +13,10 @@ from typing import Any
 from . import __version__
 from .assembly import Registry
 from .config.settings import Settings
-from .counters import Board
-from .gauges import of_registry
+from .counters import Board, Value
 from .http import routes
+from .looked_up import of_registry
+from .processes import processes_of
 from .reporters.otlp_settings import Telemetry
 
 
@@ -49,13 +50,18 @@ def measure(
         return
     from .reporters.measuring import Measures
 
+    of_this, world = of_registry(registry, flush), registry.world
+
+    async def look() -> list[Value]:
+        return [*await of_this(), *await world.compute(processes_of, board)]
+
     measures = Measures(
         telemetry.metrics,
         _resource(telemetry),
         telemetry.interval,
         board,
-        of_registry(registry, board, flush),
-        registry.world,
+        look,
+        world,
     )
     registry.reporting.living.append(measures)
 

@@ -47,7 +47,7 @@ from .event_log import (
     Pruned,
 )
 from .feed import FeedWish, IEventFeed, IFollowing
-from .history import Holdings, IHistory, Move, Usage
+from .history import Holdings, IHistory, ILastPulls, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -158,6 +158,7 @@ __all__ = [
     "IInventory",
     "IKeyOffice",
     "IKeyStore",
+    "ILastPulls",
     "ILifecycle",
     "ILocalFile",
     "ILocating",

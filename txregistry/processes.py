@@ -1,13 +1,13 @@
-"""Numbers that are looked up where they are, in place of being counted: of processes and more.
+"""What the kernel tells of the processes that serve, and which program they run.
 
-May import everything.
+May import the counters and the standard library.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -15,9 +15,7 @@ from typing import Any
 from twisted import __version__ as twisted_version
 
 from . import __version__
-from .assembly import Registry
 from .counters import Board, Family, Kind, Value
-from .interfaces import StorageError
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -35,46 +33,11 @@ MOST_DESCRIPTORS = Family(
     Kind.GAUGE, "process_max_fds", "File descriptors that may be open at once.", EACH
 )
 BUILD = Family(Kind.GAUGE, "txregistry_build_info", "What runs.", ("version", "python", "twisted"))
-UPLOADS = Family(Kind.GAUGE, "txregistry_upload_sessions", "Upload sessions that are open.")
-SCRUB_POSITION = Family(
-    Kind.GAUGE, "txregistry_scrub_position_ratio", "How far the present pass of the scrub is."
-)
-SCRUBBED = {
-    name: Family(Kind.COUNTER, f"txregistry_scrub_{name}_total", doc)
-    for name, doc in (
-        ("passes", "Passes of the scrub that have ended."),
-        ("objects", "Objects that the scrub has read."),
-        ("bytes", "Bytes that the scrub has read."),
-        ("damaged", "Objects that the scrub has set aside."),
-        ("unreadable", "Objects that the scrub could not read."),
-    )
-}
-"""Since the start of the first worker, which has this duty."""
 
 
-def of_registry(
-    registry: Registry, board: Board, flush: Callable[[], object] | None = None
-) -> Callable[[], Awaitable[list[Value]]]:
-    """What is looked up of a registry and of the processes that serve it.
-
-    :param board: tells the processes.
-    :param flush: counts what this process has not counted yet.
-    """
-
-    async def look() -> list[Value]:
-        if flush is not None:
-            flush()
-        scrub = registry.scrub
-        values = [Value(SCRUB_POSITION, scrub.position)]
-        values += [Value(family, getattr(scrub.counters, n)) for n, family in SCRUBBED.items()]
-        try:
-            values.append(Value(UPLOADS, await registry.core.metadata.upload_count()))
-        except StorageError:
-            # Whoever wants to know whether the database works looks at what it does.
-            pass
-        return [*values, *_processes(board), _build()]
-
-    return look
+def processes_of(board: Board) -> list[Value]:
+    """What is to be seen of the processes that count on a board; blocking."""
+    return [*_processes(board), _build()]
 
 
 def _build() -> Value:

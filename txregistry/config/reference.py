@@ -26,6 +26,8 @@ from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
 from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
+from ..reporters.bugsnag_maker import BugsnagMaker
+from ..reporters.newrelic_maker import NewRelicMaker
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from ..storage.s3_settings import S3Maker
@@ -43,6 +45,8 @@ AUTHENTICATORS = (
     CredMaker(),
     SillyMaker(),
 )
+
+REPORTERS = (NewRelicMaker(), BugsnagMaker())
 
 MASK = "(hidden)"
 """In place of a secret."""
@@ -149,6 +153,9 @@ def reference_page() -> str:
         text = f"Authentication by {authenticator.summary}."
         parts += _plugin(authenticator, f"auth.{authenticator.name}", text)
     parts += _sections(Auth, "auth")
+    for reporter in REPORTERS:
+        text = f"A reporter: {reporter.summary} (:doc:`reporting`)."
+        parts += _plugin(reporter, f"reporting.{reporter.name}", text)
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])
         if has(inner):

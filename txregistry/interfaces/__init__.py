@@ -46,6 +46,7 @@ from .event_log import (
     IEventLog,
     Pruned,
 )
+from .feed import FeedWish, IEventFeed, IFollowing
 from .history import Holdings, IHistory, ILastPulls, Move, Usage
 from .inventory import (
     IInventory,
@@ -133,6 +134,7 @@ __all__ = [
     "Due",
     "EventRefused",
     "FailureSeen",
+    "FeedWish",
     "Finds",
     "Held",
     "Holder",
@@ -145,9 +147,11 @@ __all__ = [
     "ICollection",
     "IDeferredSync",
     "IDoor",
+    "IEventFeed",
     "IEventLog",
     "IEventReporter",
     "IFailureReporter",
+    "IFollowing",
     "IGate",
     "IGathering",
     "IHealth",

@@ -53,6 +53,7 @@ from .reporting import Reporting, report_to
 from .shared import KeyLocks, SharedFlags
 from .storage.checked import checked
 from .storage.counting import StorageCounters
+from .tally import count_refusals
 from .upkeep import quotas_of, rounds_of
 from .world import World
 
@@ -256,6 +257,7 @@ def assemble(
         door = RestrictedDoor(door, lambda: NO_DELETES)
     quotas = quotas_of(settings, metadata, world)
     if quotas is not None:
+        quotas.refused = count_refusals(part) if part is not None else None
         door = QuotaDoor(door, quotas)
     mode = Mode()
     door = RestrictedDoor(door, lambda: mode.refusal)

@@ -22,9 +22,8 @@ from prometheus_client.utils import floatToGoString
 from twisted import __version__ as twisted_version
 
 from . import __version__
-from .assembly import Registry
 from .counters import Board, Family, Kind, Value
-from .interfaces import IWorld, StorageError
+from .interfaces import IWorld
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -44,21 +43,6 @@ MOST_DESCRIPTORS = Family(
     Kind.GAUGE, "process_max_fds", "File descriptors that may be open at once.", EACH
 )
 BUILD = Family(Kind.GAUGE, "txregistry_build_info", "What runs.", ("version", "python", "twisted"))
-UPLOADS = Family(Kind.GAUGE, "txregistry_upload_sessions", "Upload sessions that are open.")
-SCRUB_POSITION = Family(
-    Kind.GAUGE, "txregistry_scrub_position_ratio", "How far the present pass of the scrub is."
-)
-SCRUBBED = {
-    name: Family(Kind.COUNTER, f"txregistry_scrub_{name}_total", doc)
-    for name, doc in (
-        ("passes", "Passes of the scrub that have ended."),
-        ("objects", "Objects that the scrub has read."),
-        ("bytes", "Bytes that the scrub has read."),
-        ("damaged", "Objects that the scrub has set aside."),
-        ("unreadable", "Objects that the scrub could not read."),
-    )
-}
-"""Since the start of the first worker, which has this duty."""
 
 
 @define(eq=False)
@@ -82,30 +66,6 @@ class Metrics:
         values = await self.looked_up()
         text = await self.world.compute(lambda: encode(_registry(self.board, values)))
         return media_type, text
-
-
-def of_registry(
-    registry: Registry, flush: Callable[[], object] | None = None
-) -> Callable[[], Awaitable[list[Value]]]:
-    """What is looked up of a registry.
-
-    :param flush: counts what this process has not counted yet.
-    """
-
-    async def look() -> list[Value]:
-        if flush is not None:
-            flush()
-        scrub = registry.scrub
-        values = [Value(SCRUB_POSITION, scrub.position)]
-        values += [Value(family, getattr(scrub.counters, n)) for n, family in SCRUBBED.items()]
-        try:
-            values.append(Value(UPLOADS, await registry.core.metadata.upload_count()))
-        except StorageError:
-            # Whoever wants to know whether the database works looks at what it does.
-            pass
-        return values
-
-    return look
 
 
 def _registry(board: Board, values: Sequence[Value]) -> CollectorRegistry:

@@ -6,6 +6,7 @@ May import everything.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from .config.settings import Settings
 from .interfaces import (
     IEventReporter,
     IFailureReporter,
+    ILastPulls,
     ILifecycle,
     IRecordReporter,
     IReporterMaker,
@@ -25,6 +27,7 @@ from .interfaces import (
     IStorageDriver,
 )
 from .metadata.event_log import SqliteEventLog
+from .metadata.last_pulls import SqliteLastPulls
 from .metadata.sqlite import SqliteMetadata
 from .model.events import Event
 from .plugins import discover
@@ -32,6 +35,7 @@ from .registry.references import references
 from .reporters.courier import Courier
 from .reporters.dispatcher import Stream
 from .reporters.envelope import Place
+from .reporters.last_pulls import LastPulls
 from .reporters.observing import Watcher
 from .reporters.pulls import Pulls
 from .reporters.relay import Relay
@@ -48,6 +52,7 @@ class Reporting:
     relay: Relay
     pulls: Pulls | None
     watcher: Watcher
+    last_pulls: ILastPulls
     living: Sequence[ILifecycle] = ()
     delivers: bool = False
 
@@ -63,6 +68,8 @@ class Reporting:
             globalLogPublisher.addObserver(self.watcher)
         self.delivers = first
         if first:
+            recorded = self.pulls is not None and self.pulls.last is not None
+            await self.last_pulls.record(time.time() if recorded else None)
             await self.relay.start()
 
     async def stop(self) -> None:
@@ -112,6 +119,8 @@ def report_to(
     def wants(event: Event) -> bool:
         return any(each.wants(event) for each in pulling)
 
+    database = SqliteLastPulls(metadata)
+    last = LastPulls(database) if settings.retention.by_pulls else None
     watcher = Watcher(
         reactor,
         _streams(made, IRequestReporter, "requests", reactor),
@@ -120,8 +129,9 @@ def report_to(
     )
     return Reporting(
         relay,
-        Pulls(log, reactor, wants) if pulling else None,
+        Pulls(log, reactor, wants, last=last) if pulling or last is not None else None,
         watcher,
+        database,
         [each for _, each in made if ILifecycle.providedBy(each)],
     )
 

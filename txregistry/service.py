@@ -187,7 +187,8 @@ def make_admin(
     metrics = {}
     if board is not None:
         # What it needs is a part of a start that only some want.
-        from .metrics import Metrics, of_registry
+        from .looked_up import of_registry
+        from .metrics import Metrics
 
         flush = site.counters.flush if site.counters is not None else None
         shown = Metrics(board, registry.world, of_registry(registry, flush))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .config.settings import Settings
 from .counters import NANO, Board, Family, Kind, Part
 from .http import counting as http
@@ -20,6 +22,12 @@ GAP_SECONDS = Family(
     scale=NANO,
 )
 
+QUOTA_REFUSALS = Family(
+    Kind.COUNTER,
+    "txregistry_quota_refusals_total",
+    "Requests that were refused because of a quota.",
+)
+
 
 def make_board(settings: Settings, parts: int = 1) -> Board:
     """The board for a service.
@@ -32,6 +40,7 @@ def make_board(settings: Settings, parts: int = 1) -> Board:
         *metadata.FAMILIES,
         GAPS,
         GAP_SECONDS,
+        QUOTA_REFUSALS,
     ]
     return Board(families, parts)
 
@@ -48,3 +57,13 @@ class ReactorCounters:
         """The reactor was late."""
         self._cells[self._gaps] += 1
         self._cells[self._seconds] += int(seconds * 1e9)
+
+
+def count_refusals(part: Part) -> Callable[[], None]:
+    """What counts the requests of one process that a quota refuses."""
+    cells, place = part.cells, part.place(QUOTA_REFUSALS)
+
+    def count() -> None:
+        cells[place] += 1
+
+    return count

@@ -14,6 +14,7 @@ from .config.settings import Settings
 from .metadata.collection import SqliteCollection
 from .metadata.history import SqliteHistory
 from .metadata.inventory import SqliteInventory
+from .metadata.last_pulls import SqliteLastPulls
 from .metadata.sqlite import SqliteMetadata
 from .model.globs import repository_glob, tag_glob
 from .model.names import RepositoryName, Tag
@@ -67,6 +68,7 @@ def rounds_of(
         Retention(
             SqliteInventory(metadata),
             core.manifests,
+            SqliteLastPulls(metadata),
             [_policy(number, each) for number, each in enumerate(retention.policies)],
             immutable,
             Occasion(world, retention.interval, beside("retained"), at_first=True),
@@ -110,6 +112,8 @@ def _policy(number: int, settings: RetentionPolicy) -> Policy:
             [tag_glob(text) for text in each.patterns],
             each.mostrecentlypushedcount,
             each.pushedwithin,
+            each.mostrecentlypulledcount,
+            each.pulledwithin,
         )
         for place, each in enumerate(settings.keeptags)
     ]

@@ -88,7 +88,7 @@ def fill(root: Path, blobs: int, tags: int) -> None:
         )
         for blob in (config, layer):
             connection.execute("INSERT INTO reference VALUES (1, ?, ?, 'blob')", (name, blob))
-        connection.execute("INSERT INTO tag VALUES (1, ?, ?, 0)", (tag, name))
+        connection.execute("INSERT INTO tag VALUES (1, ?, ?, 0, 0)", (tag, name))
     rest = max(0, blobs - 2 * tags)
     for number in range(rest):
         holder = 2 + number // 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve as replaced
 
 from txregistry.interfaces import TagRecord
 from txregistry.model.digests import Digest
@@ -12,6 +13,7 @@ from txregistry.registry.retention import KeepRule, Policy, judge
 
 NOW = 1_000_000.0
 DAY = 86_400.0
+LONG_AGO = float("-inf")
 
 
 def rule(*patterns: str, count: int | None = None, within: float | None = None) -> KeepRule:
@@ -51,6 +53,31 @@ def test_any_reason_of_a_rule_is_enough() -> None:
     chosen = policy(rule("*", count=1, within=10 * DAY))
     assert kept(chosen, tags(a=20, b=9, c=8, d=30)) == ["b", "c"]
     assert kept(chosen, tags(a=20, d=30)) == ["a"]
+
+
+def test_those_pulled_last_are_counted() -> None:
+    """A push counts as a pull, and what was pulled is kept only by rules that ask for it."""
+    never, old, lately = (
+        replaced(*tags(**{name: 50}), pulled=NOW - age * DAY)
+        for name, age in {"never": 1e6, "old": 40, "lately": 2}.items()
+    )
+    records = [never, old, lately, *tags(pushed=1)]
+    by_count = KeepRule("rule", [tag_glob("*")], pulled_count=2)
+    within = KeepRule("rule", [tag_glob("*")], pulled_within=30 * DAY)
+
+    def names(rule: KeepRule, since: float | None) -> list[str]:
+        return [each.tag.tag for each in judge(policy(rule), records, NOW, since) if each.kept]
+
+    for each in (by_count, within):
+        assert names(each, LONG_AGO) == ["lately", "pushed"]
+        assert len(names(each, None)) == 4, "nobody knows yet"
+    assert len(names(within, NOW - 29 * DAY)) == 4
+    assert len(names(by_count, NOW - 6 * DAY)) == 4
+    assert names(by_count, NOW - 8 * DAY) == ["lately", "pushed"]
+    both = KeepRule("rule", [tag_glob("*")], count=1, pulled_within=45 * DAY)
+    assert names(both, LONG_AGO) == ["old", "lately", "pushed"]
+    (verdict,) = [each for each in judge(policy(both), records, NOW, LONG_AGO) if not each.kept]
+    assert verdict.because.endswith("not among the 1 pushed last and not pulled within 3888000 s")
 
 
 def test_the_first_rule_that_matches_decides() -> None:

@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from attrs import evolve
 from twisted.internet.task import Clock
 
-from txregistry.interfaces import BlobRecord, StorageUnavailable
+from txregistry.interfaces import BlobRecord, ManifestRecord, StorageUnavailable
 from txregistry.metadata.event_log import SqliteEventLog
+from txregistry.metadata.inventory import SqliteInventory
+from txregistry.metadata.last_pulls import SqliteLastPulls
 from txregistry.metadata.sqlite import SqliteMetadata
+from txregistry.model.descriptors import OCTET_STREAM
 from txregistry.model.digests import Digest
 from txregistry.model.events import Event, EventAction, Pulled
 from txregistry.model.names import RepositoryName, Tag
 from txregistry.reporters import pulls as room
+from txregistry.reporters.last_pulls import RESOLUTION, LastPulls
 from txregistry.reporters.pulls import Pulls
 from txregistry.world import StillWorld
 
@@ -143,3 +148,41 @@ async def test_what_was_dropped_from_the_log_may_have_been_changes(
     assert (await log.prune([], float("inf"), 1000)).events == 10
     assert metadata.touched(start.position).repositories is None
     assert metadata.touched(middle.position).repositories == frozenset()
+
+
+@asynchronous
+async def test_the_last_pull_of_each_tag(metadata: SqliteMetadata) -> None:
+    """Once an hour, by tags and by digests, and nothing of blobs."""
+    database, clock = SqliteLastPulls(metadata), Clock()
+    manifest = ManifestRecord(PULLED.digest, "type", 5)
+    tags = [Tag("latest"), Tag("other")]
+    await metadata.put_manifest(ONE, manifest, tags, [], [], [])
+    assert await database.since() is None
+    await database.record(3.0)
+    await database.record(4.0)
+    assert await database.since() == 3.0
+    pulls = Pulls(SqliteEventLog(metadata), clock, lambda event: False, clock.seconds)
+    pulls.last = LastPulls(database)
+
+    async def times() -> list[float]:
+        records = await SqliteInventory(metadata).tag_records(ONE, "", 10)
+        return [record.pulled for record in records]
+
+    clock.advance(100)
+    for pulled in (PULLED, evolve(PULLED, media_type=OCTET_STREAM, tag=None)):
+        pulls.note(pulled, "id", "[::1]:5", "host", "GET", "agent", "alice")
+    clock.advance(1)
+    assert await times() == [100.0, 0.0]
+    clock.advance(100)
+    pulls.note(evolve(PULLED, tag=None), "id", "[::1]:5", "host", "GET", "agent", "alice")
+    note(pulls)
+    clock.advance(1)
+    assert await times() == [201.0, 201.0]
+    revision = metadata.revision()
+    clock.advance(RESOLUTION)
+    note(pulls)
+    clock.advance(1)
+    assert await times() == [RESOLUTION + 202.0, 201.0]
+    assert metadata.revision() == revision
+    await database.record(None)
+    assert await database.since() is None

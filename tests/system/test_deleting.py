@@ -27,7 +27,11 @@ SETTINGS = {
                     {"patterns": ["v*"]},
                     {"patterns": ["ci-*"], "mostrecentlypushedcount": 2},
                 ],
-            }
+            },
+            {
+                "repositories": ["used/**"],
+                "keeptags": [{"mostrecentlypulledcount": 2, "pulledwithin": "1s"}],
+            },
         ],
     },
     "access": {"immutable": [{"repositories": ["kept/**"], "tags": ["ci-1"]}]},
@@ -219,6 +223,21 @@ def test_retention_keeps_what_its_rules_say(registry: Running, client: Client) -
     tags = client.call("GET", "/v2/kept/app/tags/list").json()["tags"]
     assert tags == ["ci-1", "ci-3", "ci-4", "v1"]
     assert len(client.call("GET", "/v2/other/app/tags/list").json()["tags"]) == 6
+
+
+def test_retention_keeps_what_is_pulled(registry: Running, client: Client) -> None:
+    """By its tag or by its digest."""
+    made = {name: tag(client, "used/app", name) for name in ("a", "b", "c", "d")}
+    time.sleep(1.1)
+    digest = digest_of(json.dumps(made["b"]).encode())
+    for reference in ("a", digest):
+        assert client.call("GET", f"/v2/used/app/manifests/{reference}").status == 200
+    deadline = time.monotonic() + 30
+    kept: list[str] = []
+    while kept != ["a", "b"]:
+        assert time.monotonic() < deadline, kept
+        told = command(registry, "retention", "preview", "--json", "used/app").splitlines()
+        kept = [each["tag"] for each in map(json.loads, told) if each["kept"]]
 
 
 def test_gc_by_hand_and_its_preview(tmp_path: Path) -> None:

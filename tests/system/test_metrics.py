@@ -161,6 +161,42 @@ def test_the_rest(both: Running, port: int) -> None:
     assert modern.get("txregistry_upload_sessions") == sessions + 1
 
 
+def test_what_becomes_of_content_and_of_events(tmp_path: Path) -> None:
+    """What is collected, kept by rules, too much for a quota, and not told yet."""
+    port = free_port()
+    settings = with_metrics(
+        port,
+        gc={"interval": "100ms", "delay": "0s", "lease": "0s", "grace": "0s"},
+        quotas=[{"repositories": ["small/**"], "tags": 1}],
+        retention={
+            "interval": "100ms",
+            "policies": [{"repositories": ["kept"], "keeptags": [{"patterns": ["a"]}]}],
+        },
+        notifications={
+            "endpoints": [{"name": "dead", "url": f"http://127.0.0.1:{free_port()}/"}],
+        },
+    )
+    with running(tmp_path, settings=settings) as registry:
+        client = Client(registry)
+        client.pushed("small/app", "1")
+        document = client.image("small/app")
+        assert client.manifest("small/app", "2", document).status == 403
+        client.pushed("kept", "b")
+        client.close()
+        wait_for(lambda: scraped(port).get("txregistry_gc_objects_total") >= 3)
+        found = scraped(port)
+        assert found.get("txregistry_retention_tags_total") == 1
+        assert found.get("txregistry_gc_manifests_total") >= 1
+        assert found.get("txregistry_gc_bytes_total") > 100
+        assert found.get("txregistry_gc_passes_total") > 1
+        assert found.get("txregistry_gc_last_pass_timestamp_seconds") > 1e9
+        assert found.get("txregistry_quota_refusals_total") == 1
+        dead = {"reporter": "notifications/dead"}
+        assert found.get("txregistry_events_behind", **dead) > 5
+        assert 0 < found.get("txregistry_events_lag_seconds", **dead) < 100
+        assert found.get("txregistry_events_dropped_total", **dead) == 0
+
+
 def test_an_error_of_the_storage_is_counted(tmp_path: Path) -> None:
     port = free_port()
     settings = with_metrics(port)

@@ -90,6 +90,7 @@ def _tell(repository: RepositoryName, verdicts: Sequence[Verdict], as_json: bool
                         "tag": tag.tag,
                         "digest": tag.digest,
                         "pushed": tag.updated,
+                        "pulled": tag.pulled or None,
                         "kept": verdict.kept,
                         "because": verdict.because,
                     }

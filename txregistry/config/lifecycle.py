@@ -89,7 +89,12 @@ class History:
 
 @frozen
 class KeepTags:
-    """A rule of a policy. Without a count and a time it keeps all tags that match."""
+    """A rule of a policy. Without a count and a time it keeps all tags that match.
+
+    Where any rule is about pulls, they are recorded, and a rule lets nothing go before that has
+    been done for ``pulledwithin``, without it for a week. Checks whether a tag is there count as
+    pulls, and so does a push.
+    """
 
     patterns: Sequence[str] = option(
         "Globs of tags, with * for any characters.", default=("*",), validator=_tags
@@ -102,6 +107,15 @@ class KeepTags:
     )
     pushedwithin: Duration | None = option(
         "How long after it was pushed a tag is kept.", default=None, example="720h"
+    )
+    mostrecentlypulledcount: int | None = option(
+        "How many of those pulled last are kept.",
+        default=None,
+        example="10",
+        validator=validators.optional(validators.ge(0)),
+    )
+    pulledwithin: Duration | None = option(
+        "How long after it was pulled a tag is kept.", default=None, example="2160h"
     )
 
 
@@ -139,6 +153,15 @@ class Retention:
         validator=_window,
     )
     dryrun: bool = option("Only log what would be removed.", default=False)
+
+    @property
+    def by_pulls(self) -> bool:
+        """Whether a rule has to know when tags were pulled."""
+        return any(
+            rule.mostrecentlypulledcount is not None or rule.pulledwithin is not None
+            for policy in self.policies
+            for rule in policy.keeptags
+        )
 
 
 @frozen

@@ -46,7 +46,7 @@ from .event_log import (
     IEventLog,
     Pruned,
 )
-from .history import Holdings, IHistory, Move, Usage
+from .history import Holdings, IHistory, ILastPulls, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -154,6 +154,7 @@ __all__ = [
     "IInventory",
     "IKeyOffice",
     "IKeyStore",
+    "ILastPulls",
     "ILifecycle",
     "ILocalFile",
     "ILocating",

@@ -5,7 +5,7 @@ May import the model, attrs, zope.interface and ``twisted.plugin``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import frozen
 from zope.interface import Interface
@@ -93,3 +93,19 @@ class IHistory(Interface):
 
     def remove_repository(repository: RepositoryName) -> Awaitable[bool]:
         """Forget a repository that holds nothing any more; False if it holds something."""
+
+
+class ILastPulls(Interface):
+    """When tags were pulled last, while that is recorded."""
+
+    def since() -> Awaitable[float | None]:
+        """Since when that is, in seconds since the epoch; None if it is not recorded."""
+
+    def record(now: float | None) -> Awaitable[None]:
+        """From now on it is recorded, as it may have been before; with None, that it is not."""
+
+    def note(pulls: Mapping[tuple[RepositoryName, Tag | Digest], float]) -> Awaitable[None]:
+        """Take note of pulls. One by a digest counts for every tag that points at it.
+
+        :param pulls: what was pulled, with the time in seconds since the epoch.
+        """

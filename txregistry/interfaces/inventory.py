@@ -17,11 +17,15 @@ from .metadata import BlobRecord
 
 @frozen
 class TagRecord:
-    """A tag, what it points at, and when it was pushed last, in seconds since the epoch."""
+    """A tag, what it points at, and when it was pushed last, in seconds since the epoch.
+
+    ``pulled`` is when it was pulled last, roughly; 0 if that is not known.
+    """
 
     tag: Tag
     digest: Digest
     updated: float
+    pulled: float = 0.0
 
 
 class IInventory(Interface):

@@ -41,7 +41,7 @@ LACKING = f"""
     ORDER BY manifest LIMIT ?
 """
 TAG_RECORDS = f"""
-    SELECT name, digest, updated FROM tag WHERE repository = {NUMBER} AND name > ?
+    SELECT name, digest, updated, pulled FROM tag WHERE repository = {NUMBER} AND name > ?
     ORDER BY name LIMIT ?
 """
 KNOWN_BLOBS = f"""
@@ -100,7 +100,7 @@ class SqliteInventory:
         self, repository: RepositoryName, after: str, limit: int
     ) -> Sequence[TagRecord]:
         rows = await self.metadata.rows(TAG_RECORDS, repository, after, limit)
-        return [TagRecord(Tag(name), Digest(digest), updated) for name, digest, updated in rows]
+        return [TagRecord(Tag(name), Digest(digest), *times) for name, digest, *times in rows]
 
     async def known_blobs(
         self, repository: RepositoryName, digests: Collection[Digest]

@@ -246,6 +246,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Changes alone: pulls touch nothing.
         "CREATE INDEX event_change ON event (position, repository) WHERE action <> 'pull'",
     ),
+    (
+        # When it was pulled last, 0 if that is not known.
+        "ALTER TABLE tag ADD COLUMN pulled REAL NOT NULL DEFAULT 0",
+        # Since when that is recorded: one row while it is.
+        "CREATE TABLE recording (id INTEGER PRIMARY KEY CHECK (id = 1), since REAL NOT NULL)",
+    ),
 )
 
 

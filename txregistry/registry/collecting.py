@@ -77,6 +77,8 @@ class CollectionCounters:
     blobs: int = 0
     objects: int = 0
     bytes: int = 0
+    ended: float = 0.0
+    """The end of the last pass, in seconds since the epoch."""
 
 
 @define(eq=False)
@@ -118,6 +120,7 @@ class Collector:
                 removed[kind] = await self._steps(kind, due)
             removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
         self._count(removed)
+        self.counters.ended = self.collection.clock()
         return removed
 
     async def _steps(self, kind: ReviewKind, due: Due) -> int:

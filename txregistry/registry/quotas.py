@@ -54,11 +54,13 @@ class Quotas:
     """What there is of each quota, as it was a moment ago.
 
     :param seconds: the passing of time.
+    :param refused: is told of every refusal.
     """
 
     quotas: Sequence[Quota]
     history: IHistory
     seconds: Callable[[], float]
+    refused: Callable[[], None] | None = None
     _known: dict[str, tuple[float, Holdings]] = field(factory=dict)
     _warned: set[str] = field(factory=set)
 
@@ -90,6 +92,8 @@ class Quotas:
         return held
 
     def _refusal(self, quota: Quota, what: str, held: int, limit: int) -> Denied:
+        if self.refused is not None:
+            self.refused()
         return Denied(
             f"{quota.name} is used up: {held} of {limit} {what}; delete something, or ask for more",
             {"quota": quota.name, "held": held, "limit": limit, "unit": what},

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from attrs import define, frozen
 from twisted.logger import Logger
 
-from ..interfaces import IInventory, TagRecord
+from ..interfaces import IInventory, ILastPulls, TagRecord
 from ..model.attachments import subject_of
 from ..model.errors import ManifestUnknown
 from ..model.events import Origin
@@ -23,6 +23,10 @@ from .manifests import Manifests
 from .occasions import Occasion
 
 PAGE = 1000
+
+PROBATION = 7 * 86_400.0
+"""Seconds for which pulls have to be recorded before a rule that only counts them may decide."""
+
 ORIGIN = Origin(user_agent="txregistry", actor="retention")
 
 _log = Logger()
@@ -34,13 +38,16 @@ class KeepRule:
 
     :param count: how many of those pushed last are kept; None for no such reason.
     :param within: for how many seconds after it was pushed a tag is kept; None for no such reason.
-        Without either all are kept.
+    :param pulled_count: as ``count``, of those pulled last.
+    :param pulled_within: as ``within``, after it was pulled. Without any reason all are kept.
     """
 
     name: str
     patterns: Sequence[re.Pattern[str]]
     count: int | None = None
     within: float | None = None
+    pulled_count: int | None = None
+    pulled_within: float | None = None
 
     def matches(self, tag: Tag) -> bool:
         """Whether it decides about a tag."""
@@ -100,44 +107,84 @@ class Window:
         return minute >= self.begin or minute < self.end
 
 
-def judge(policy: Policy, tags: Sequence[TagRecord], now: float) -> list[Verdict]:
+def judge(
+    policy: Policy, tags: Sequence[TagRecord], now: float, since: float | None = None
+) -> list[Verdict]:
     """Decide about every tag of a repository, in the order given.
 
     :param now: in seconds since the epoch.
+    :param since: the time since when pulls are recorded, None if they are not.
     """
     if not policy.rules:
         return [Verdict(tag, True, f"{policy.name} has no rules") for tag in tags]
     found: dict[Tag, Verdict] = {}
-    ranks = dict.fromkeys(range(len(policy.rules)), 0)
-    for record in sorted(tags, key=lambda each: (-each.updated, each.tag)):
+    matched: list[list[TagRecord]] = [[] for _ in policy.rules]
+    for record in tags:
+        number = next((n for n, rule in enumerate(policy.rules) if rule.matches(record.tag)), None)
         if subject_of(record.tag) is not None:
             found[record.tag] = Verdict(record, True, "it goes with the image that it belongs to")
-            continue
-        number = next((n for n, rule in enumerate(policy.rules) if rule.matches(record.tag)), None)
-        if number is None:
+        elif number is None:
             found[record.tag] = Verdict(record, False, f"no rule of {policy.name} matches it")
-            continue
-        ranks[number] += 1
-        kept, why = _by_rule(policy.rules[number], ranks[number], now - record.updated)
-        found[record.tag] = Verdict(
-            record, kept, f"{policy.name}.{policy.rules[number].name}: {why}"
-        )
+        else:
+            matched[number].append(record)
+    for rule, records in zip(policy.rules, matched, strict=True):
+        pushed, pulled = _ranks(records, lambda each: each.updated), _ranks(records, _used)
+        for record in records:
+            case = Case(now, record, pushed[record.tag], pulled[record.tag], since)
+            kept, why = _by_rule(rule, case)
+            found[record.tag] = Verdict(record, kept, f"{policy.name}.{rule.name}: {why}")
     return [found[record.tag] for record in tags]
 
 
-def _by_rule(rule: KeepRule, rank: int, age: float) -> tuple[bool, str]:
-    if rule.count is None and rule.within is None:
+@frozen
+class Case:
+    """A tag that a rule matches, with its places among those pushed and those pulled last."""
+
+    now: float
+    tag: TagRecord
+    pushed: int
+    pulled: int
+    since: float | None
+
+
+def _used(record: TagRecord) -> float:
+    """When somebody cared about a tag last."""
+    return max(record.updated, record.pulled)
+
+
+def _ranks(records: Sequence[TagRecord], time: Callable[[TagRecord], float]) -> dict[Tag, int]:
+    """The place of each tag, the latest first."""
+    ordered = sorted(records, key=lambda each: (-time(each), each.tag))
+    return {record.tag: place for place, record in enumerate(ordered, 1)}
+
+
+def _by_rule(rule: KeepRule, case: Case) -> tuple[bool, str]:
+    against: list[str] = []
+    for place, count, what in (
+        (case.pushed, rule.count, "pushed"),
+        (case.pulled, rule.pulled_count, "pulled"),
+    ):
+        if count is not None and place <= count:
+            return True, f"number {place} of the {count} {what} last"
+        if count is not None:
+            against.append(f"not among the {count} {what} last")
+    for moment, within, what in (
+        (case.tag.updated, rule.within, "pushed"),
+        (_used(case.tag), rule.pulled_within, "pulled"),
+    ):
+        if within is not None and case.now - moment < within:
+            return True, f"{what} within {within:.0f} s"
+        if within is not None:
+            against.append(f"not {what} within {within:.0f} s")
+    if not against:
         return True, "keeps all that match"
-    if rule.count is not None and rank <= rule.count:
-        return True, f"number {rank} of the {rule.count} pushed last"
-    if rule.within is not None and age < rule.within:
-        return True, f"pushed within {rule.within:.0f} s"
-    reasons = []
-    if rule.count is not None:
-        reasons.append(f"not among the {rule.count} pushed last")
-    if rule.within is not None:
-        reasons.append(f"not pushed within {rule.within:.0f} s")
-    return False, " and ".join(reasons)
+    if rule.pulled_count is not None or rule.pulled_within is not None:
+        enough = PROBATION if rule.pulled_within is None else rule.pulled_within
+        if case.since is None:
+            return True, "pulls are not recorded yet"
+        if case.now - case.since < enough:
+            return True, f"pulls have been recorded for less than {enough:.0f} s"
+    return False, " and ".join(against)
 
 
 @define(eq=False)
@@ -151,12 +198,15 @@ class Retention:
 
     inventory: IInventory
     manifests: Manifests
+    pulls: ILastPulls
     policies: Sequence[Policy]
     immutable: Callable[[RepositoryName, Tag], bool]
     occasion: Occasion
     dry: bool = False
     window: Window | None = None
     stopped: bool = False
+    removed: int = 0
+    """Tags that this process has let go."""
 
     async def run_if_due(self, now: float) -> None:
         """Let tags go, if it is time.
@@ -185,11 +235,12 @@ class Retention:
         self, now: float, only: RepositoryName | None = None
     ) -> AsyncIterator[tuple[RepositoryName, list[Verdict]]]:
         """Decide about all tags of the repositories that a policy matches."""
+        since = await self.pulls.since()
         async for repository in self._names(only):
             policy = next((each for each in self.policies if each.matches(repository)), None)
             if policy is None:
                 continue
-            verdicts = judge(policy, await self._tags(repository), now)
+            verdicts = judge(policy, await self._tags(repository), now, since)
             yield repository, [self._unless_immutable(repository, each) for each in verdicts]
 
     def _unless_immutable(self, repository: RepositoryName, verdict: Verdict) -> Verdict:
@@ -214,6 +265,7 @@ class Retention:
             await self.manifests.delete_tag(repository, record.tag, ORIGIN, record.updated)
         except ManifestUnknown:
             return 0
+        self.removed += 1
         return 1
 
     async def _names(self, only: RepositoryName | None) -> AsyncIterator[RepositoryName]:

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from ..finishing import background, ended
 from ..interfaces import IEventLog, IPulls, StorageError
 from ..model.events import Event, EventAction, Origin, Pulled
+from .last_pulls import LastPulls
 
 BATCH = 500
 DELAY = 1.0
@@ -36,6 +37,7 @@ class Pulls:
     """Gathers pulls.
 
     :param wants: whether anybody wants an event.
+    :param last: where it is written down when something was pulled last, if anybody asks.
     :param clock: seconds since the epoch.
     """
 
@@ -43,6 +45,7 @@ class Pulls:
     reactor: Any
     wants: Callable[[Event], bool]
     clock: Callable[[], float] = time.time
+    last: LastPulls | None = None
     dropped: int = 0
     _waiting: list[Note] = field(factory=list)
     _call: Any = None
@@ -102,6 +105,8 @@ class Pulls:
             del self._waiting[:BATCH]
             events = [(note[0], event) for note in notes if self.wants(event := _event(*note[1:]))]
             try:
+                if self.last is not None:
+                    await self.last.note(note[:2] for note in notes)
                 if events:
                     await self.log.record(events)
             except StorageError as error:

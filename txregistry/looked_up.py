@@ -1,0 +1,138 @@
+"""Numbers that are not counted as they happen but looked up when somebody wants to see them.
+
+Those of the scrub, of collection and of retention are since the start of the first worker, which
+has these duties. May import everything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+from .assembly import Registry
+from .counters import Family, Kind, Value
+from .interfaces import StorageError
+
+UPLOADS = Family(Kind.GAUGE, "txregistry_upload_sessions", "Upload sessions that are open.")
+SCRUB_POSITION = Family(
+    Kind.GAUGE, "txregistry_scrub_position_ratio", "How far the present pass of the scrub is."
+)
+
+
+def _counted(of: str, **docs: str) -> dict[str, Family]:
+    return {
+        name: Family(Kind.COUNTER, f"txregistry_{of}_{name}_total", doc)
+        for name, doc in docs.items()
+    }
+
+
+SCRUBBED = _counted(
+    "scrub",
+    passes="Passes of the scrub that have ended.",
+    objects="Objects that the scrub has read.",
+    bytes="Bytes that the scrub has read.",
+    damaged="Objects that the scrub has set aside.",
+    unreadable="Objects that the scrub could not read.",
+)
+COLLECTED = _counted(
+    "gc",
+    passes="Passes of the collector that have ended.",
+    tags="Tags of signatures and the like that were removed with their image.",
+    manifests="Manifests that were removed.",
+    blobs="Links to blobs that were removed.",
+    objects="Objects whose bytes were removed.",
+    bytes="Bytes that were removed.",
+)
+RETAINED = Family(Kind.COUNTER, "txregistry_retention_tags_total", "Tags that the rules let go.")
+WAITING = Family(
+    Kind.GAUGE, "txregistry_gc_waiting", "What waits for its review, or its lease.", ("kind",)
+)
+LAST_PASS = Family(
+    Kind.GAUGE,
+    "txregistry_gc_last_pass_timestamp_seconds",
+    "When the last pass of the collector ended, in seconds since 1970; 0 before the first one.",
+)
+
+REPORTER = ("reporter",)
+BEHIND = Family(
+    Kind.GAUGE, "txregistry_events_behind", "Events that a reporter has not been told.", REPORTER
+)
+LAG = Family(
+    Kind.GAUGE, "txregistry_events_lag_seconds", "The age of the oldest of these.", REPORTER
+)
+REFUSED = Family(
+    Kind.GAUGE,
+    "txregistry_events_waiting",
+    "Events that a reporter refused and is told again.",
+    REPORTER,
+)
+DEAD = Family(Kind.GAUGE, "txregistry_events_dead", "Events that were given up.", REPORTER)
+DROPPED = Family(
+    Kind.COUNTER,
+    "txregistry_events_dropped_total",
+    "Events that a reporter missed: too many waited for it.",
+    REPORTER,
+)
+
+
+def of_registry(
+    registry: Registry, flush: Callable[[], object] | None = None
+) -> Callable[[], Awaitable[list[Value]]]:
+    """What is looked up of a registry.
+
+    :param flush: counts what this process has not counted yet.
+    """
+
+    async def look() -> list[Value]:
+        if flush is not None:
+            flush()
+        scrub, rounds = registry.scrub, registry.rounds
+        counters = rounds.collector.counters
+        values = [
+            Value(SCRUB_POSITION, scrub.position),
+            *_values(SCRUBBED, scrub.counters),
+            *_values(COLLECTED, counters),
+            Value(LAST_PASS, counters.ended),
+            Value(RETAINED, rounds.retention.removed),
+        ]
+        try:
+            values.append(Value(UPLOADS, await registry.core.metadata.upload_count()))
+            waiting = await rounds.collector.collection.waiting()
+            values += [Value(WAITING, count, (kind.value,)) for kind, count in waiting.items()]
+            values += await _deliveries(registry, time.time())
+        except StorageError:
+            # Whoever wants to know whether the database works looks at what it does.
+            pass
+        return values
+
+    return look
+
+
+def _values(families: dict[str, Family], counters: object) -> Iterable[Value]:
+    return [Value(family, getattr(counters, name)) for name, family in families.items()]
+
+
+async def _deliveries(registry: Registry, now: float) -> list[Value]:
+    """How far behind the reporters are."""
+    relay = registry.reporting.relay
+    names = {courier.name for courier in relay.couriers}
+    if not names:
+        return []
+    found: list[Value] = []
+    last = relay.log.last()
+    for cursor in await relay.log.counted():
+        if cursor.name not in names:
+            continue
+        behind = max(0, last - cursor.position)
+        oldest = await relay.log.read(cursor.position, 1) if behind else ()
+        lag = max(0.0, now - oldest[0].at) if oldest else 0.0
+        label = (cursor.name,)
+        for family, value in (
+            (BEHIND, behind),
+            (LAG, lag),
+            (REFUSED, cursor.waiting),
+            (DEAD, cursor.dead),
+            (DROPPED, cursor.dropped),
+        ):
+            found.append(Value(family, value, label))
+    return found

@@ -228,6 +228,39 @@ def test_environment_parents_before_parts(tmp_path: Path) -> None:
     assert (settings.storage.driver, settings.storage.delete.enabled) == ("inmemory", True)
 
 
+def test_environment_entries_of_lists(tmp_path: Path) -> None:
+    """By their numbers, as distribution has it: changed, or added at the end."""
+    start = "REGISTRY_NOTIFICATIONS_ENDPOINTS_"
+    environ = {
+        f"{start}{n}_{key}": f"{what}{n}"
+        for n in range(1, 12)
+        for key, what in (("NAME", "n"), ("URL", "http://h"))
+    }
+    environ |= {
+        f"{start}0_URL": "https://two",
+        f"{start}0_IGNORE_ACTIONS": "[pull]",
+        f"{start}11_HEADERS": "{Authorization: [Bearer x]}",
+    }
+    text = (
+        "version: 0.1\nnotifications: {endpoints: [{name: a, url: 'http://one', threshold: 3}]}\n"
+    )
+    found = read(tmp_path, text, environ).settings.notifications.endpoints
+    assert [each.name for each in found] == ["a", *(f"n{n}" for n in range(1, 12))]
+    assert (found[0].url, found[0].threshold, found[0].ignore.actions) == (
+        "https://two",
+        3,
+        ("pull",),
+    )
+    assert found[11].headers == {"Authorization": ("Bearer x",)}
+    assert mistakes(tmp_path, text, {f"{start}2_URL": "http://x", f"{start}0_URI": "x"}) == [
+        f"environment {start}0_URI: names no option; did you mean {start}0_URL?",
+        f"environment {start}2_URL: there are 1 entries, and the next one has that number",
+    ]
+    text = "version: 0.1\n"
+    (alone,) = mistakes(tmp_path, text, {f"{start}0_URL": "ftp://x", f"{start}0_NAME": "a"})
+    assert alone.startswith(f"environment {start}0_URL: notifications.endpoints[0].url: has to be")
+
+
 def test_environment_mistakes(tmp_path: Path) -> None:
     environ = {"REGISTRY_HTTP_ADR": "x", "REGISTRY_HTTP_RELATIVEURLS": "perhaps"}
     assert mistakes(tmp_path, "version: 0.1\n", environ) == [

@@ -7,11 +7,11 @@ May import the interfaces and other modules of this room.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from attrs import define, evolve, field, frozen, has
 
@@ -27,7 +27,7 @@ from ..interfaces import (
 )
 from ..model.options import Secret, Workers
 from ..reporters.settings import Reporting
-from .nodes import Mistake, Node, Reading
+from .nodes import Mistake, Node, Reading, replaced
 from .settings import Settings, Storage
 from .structuring import Structuring, _optional, options_of
 
@@ -338,7 +338,7 @@ class _Loading:
 
     def overlay(self, root: Node, environ: Mapping[str, str]) -> Node:
         """Put the environment's values over the file's, parents before their parts."""
-        for name in sorted(environ):
+        for name in sorted(environ, key=_order):
             if name.startswith(ENVIRONMENT) and name != PATH_VARIABLE:
                 root = self._override(root, name, environ[name])
         return root
@@ -357,15 +357,19 @@ class _Loading:
             return root
         if secret:
             try:
-                node: Node | None = Node(Path(text).read_text().strip(), origin)
+                node = Node(Path(text).read_text().strip(), origin)
             except OSError as error:
                 self.reading.mistakes.append(Mistake(origin, "", f"cannot be read: {error}"))
                 return root
         else:
             node = self.reading.text(text, origin, lines=False) or Node(None, origin)
-        if keys == ["storage"] and node is not None and isinstance(node.value, str):
+        if keys == ["storage"] and isinstance(node.value, str):
             return self._switch_driver(root, node)
-        return _replaced(root, keys, node)
+        try:
+            return replaced(root, keys, node)
+        except IndexError as error:
+            self.reading.mistakes.append(Mistake(origin, "", str(error)))
+            return root
 
     def _switch_driver(self, root: Node, node: Node) -> Node:
         """``REGISTRY_STORAGE=name`` takes another driver and keeps the other options."""
@@ -376,12 +380,12 @@ class _Loading:
             if name not in self.makers or name == node.value
         }
         kept.setdefault(node.value, Node({}, node.origin))
-        return _replaced(root, ["storage"], Node(kept, node.origin))
+        return replaced(root, ["storage"], Node(kept, node.origin))
 
     def _resolve(
         self, settings: type, words: list[str], only_secret: bool = False
-    ) -> list[str] | None:
-        """The keys that the words of a variable's name lead to."""
+    ) -> list[str | int] | None:
+        """The keys, and numbers in lists, that the words of a variable's name lead to."""
         if not words:
             return []
         sections: dict[str, Any] = dict(get_type_hints(settings))
@@ -396,6 +400,11 @@ class _Loading:
                     continue
                 inner = _optional(known[name])
                 rest = words[count:]
+                entry = _entry(inner)
+                if entry is not None and rest and rest[0].isdecimal():
+                    below = self._resolve(entry, rest[1:], only_secret)
+                    if below is not None:
+                        return [name, int(rest[0]), *below]
                 if isinstance(inner, type) and has(inner):
                     below = self._resolve(inner, rest, only_secret)
                     if below is not None:
@@ -433,16 +442,20 @@ class _Loading:
         for name, hint in known.items():
             variable, inner = f"{prefix}_{name.upper()}", _optional(hint)
             found.append(variable)
+            entry = _entry(inner)
             if isinstance(inner, type) and has(inner):
                 found += self._variables(inner, variable)
+            elif entry is not None:
+                found += self._variables(entry, f"{variable}_0")
         return found
 
 
-def _replaced(root: Node, keys: list[str], node: Node | None) -> Node:
-    """A tree with one value in another's place."""
-    if not keys:
-        return node if node is not None else root
-    content = dict(root.value) if isinstance(root.value, dict) else {}
-    below = content.get(keys[0]) or Node({}, node.origin if node is not None else root.origin)
-    content[keys[0]] = _replaced(below, keys[1:], node)
-    return evolve(root, value=content)
+def _entry(hint: Any) -> type | None:
+    """The class of the sections that a list has."""
+    inner = get_args(hint)[0] if get_origin(hint) is Sequence and get_args(hint) else None
+    return inner if isinstance(inner, type) and has(inner) else None
+
+
+def _order(name: str) -> list[tuple[int, str]]:
+    """Sorts variables so that parents come before their parts, and entries by their numbers."""
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in name.split("_")]

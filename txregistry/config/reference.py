@@ -7,6 +7,7 @@ May import other modules of this room and the built-in makers.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,8 +80,9 @@ Configuration
 
 The configuration is a YAML file in the shape of CNCF distribution's. Every option can be
 overridden by a variable of the environment: ``REGISTRY_`` and the option's path in upper case,
-joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. Secrets may be given as
-files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
+joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. In lists of
+sections a number names one, and the next number adds one: ``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``.
+Secrets may be given as files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
 ``REGISTRY_CONFIGURATION_PATH`` replaces.
 
 Relative paths are relative to the file's directory. Durations are written ``10s``, ``1h30m`` or
@@ -239,7 +241,7 @@ def written_value(value: Any, kind: Any = None) -> str:
         return MASK
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return json.dumps(_plain(value))
-    return str(value)
+    return _without_password(str(value))
 
 
 def _plain(value: Any) -> Any:
@@ -255,7 +257,14 @@ def _plain(value: Any) -> Any:
         return {str(n): MASK if n in SECRETS else _plain(item) for n, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+    if isinstance(value, (int, float, bool)) or value is None:
+        return value
+    return _without_password(str(value))
+
+
+def _without_password(text: str) -> str:
+    """An address without the account and the password in it."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", f"{MASK}@", text)
 
 
 def _duration(seconds: float) -> str:

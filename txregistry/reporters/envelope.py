@@ -177,13 +177,11 @@ def written(document: Any) -> bytes:
 
 def _json(value: Any, newline: str) -> str:
     """JSON with an indent of three; the standard library's is several times slower at that."""
-    inner = newline + "   "
     if isinstance(value, str):
         return encode_basestring(value)
-    if isinstance(value, Mapping) and value:
-        lines = [
-            f"{encode_basestring(str(name))}: {_json(item, inner)}" for name, item in value.items()
-        ]
+    inner = newline + "   "
+    if isinstance(value, dict) and value:
+        lines = [f"{encode_basestring(name)}: {_json(item, inner)}" for name, item in value.items()]
         return "{" + inner + f",{inner}".join(lines) + newline + "}"
     if isinstance(value, (list, tuple)) and value:
         lines = [_json(item, inner) for item in value]

@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from ..finishing import background, together
-from ..interfaces import IEventLog, StorageError
+from ..interfaces import Cursor, IEventLog, StorageError
 from .courier import Courier
 from .lookout import Lookout
 
@@ -99,3 +99,12 @@ class Relay:
                 )
             if not pruned.events:
                 return
+
+
+async def lag(log: IEventLog, cursor: Cursor, now: float) -> float:
+    """How old the oldest event is that a consumer has not been told, in seconds; 0 without any.
+
+    :param now: seconds since the epoch.
+    """
+    found = await log.read(cursor.position, 1) if cursor.position < log.last() else ()
+    return max(0.0, now - found[0].at) if found else 0.0

@@ -44,6 +44,9 @@ FAREWELL = 2.0
 CRUMBS = 4
 """Records that are in memory for each that is told: others come between."""
 
+AT_ONCE = 25
+"""Failures of one payload: more than that would be made several times, since they are too large."""
+
 QUIET = "debug"
 
 LOOKS = frozenset({"", "alive"})
@@ -131,7 +134,9 @@ class Bugsnag:
         :raises NotTaken: some were not taken.
         """
         if self.active:
-            await self._failures.send([(each, self._before(each)) for each in seen])
+            told = [(each, self._before(each)) for each in seen]
+            for start in range(0, len(told), AT_ONCE):
+                await self._failures.send(told[start : start + AT_ONCE])
 
     async def records(self, seen: Sequence[RecordSeen]) -> None:
         """Remember the last ones."""

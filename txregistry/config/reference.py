@@ -81,8 +81,9 @@ Configuration
 The configuration is a YAML file in the shape of CNCF distribution's. Every option can be
 overridden by a variable of the environment: ``REGISTRY_`` and the option's path in upper case,
 joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. In lists of
-sections a number names one, and the next number adds one: ``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``.
-Secrets may be given as files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
+sections a number names one, and the number behind the last one adds one, as in
+``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``. Secrets may be given as files, as in
+``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
 ``REGISTRY_CONFIGURATION_PATH`` replaces.
 
 Relative paths are relative to the file's directory. Durations are written ``10s``, ``1h30m`` or

@@ -168,9 +168,9 @@ class Courier:
         if self._stale:
             await self._look_again()
         # Deliveries go on while the database is asked.
-        if self._settling is None and not self._until_asking(self._wrote + SPACING):
-            if self._unwritten():
-                self._settling = self._beside(self._settle(), "_settling")
+        due = self._settling is None and not self._until_asking(self._wrote + SPACING)
+        if due and self._unwritten():
+            self._settling = self._beside(self._settle(), "_settling")
         if self._reading is None and self._more() and not self._until_asking():
             self._reading = self._beside(self._read_on(), "_reading")
         self._begin()
@@ -233,7 +233,8 @@ class Courier:
 
     def _until_asking(self, at: float = 0.0) -> float:
         """Seconds until the database may be asked, which has failed perhaps."""
-        return max(0.0, max(at, self._paused) - self.reactor.seconds())
+        now: float = self.reactor.seconds()
+        return max(0.0, at - now, self._paused - now)
 
     def _more(self) -> bool:
         """Whether more is to be read."""

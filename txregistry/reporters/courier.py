@@ -234,7 +234,7 @@ class Courier:
     def _until_asking(self, at: float = 0.0) -> float:
         """Seconds until the database may be asked, which has failed perhaps."""
         now: float = self.reactor.seconds()
-        return max(0.0, max(at, self._paused) - now)
+        return max(0.0, at - now, self._paused - now)
 
     def _more(self) -> bool:
         """Whether more is to be read."""

@@ -57,7 +57,7 @@ OUTSIDE = {
     "werkzeug": {"http"},
     "twisted.cred": {"auth"},
     "twisted.web": {"auth", "azure", "health", "http", "reporters", "s3"},
-    "treq": {"azure", "health", "s3"},
+    "treq": {"azure", "health", "reporters", "s3"},
     "botocore": {"s3", "storage"},
     "argon2": {"auth"},
     "bcrypt": {"auth"},

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from attrs import define
 from zope.interface import implementer
@@ -37,48 +36,11 @@ PRESENT = """
     WHERE repository.name = ? AND tag.name = ?
 """
 USAGE = """
-    WITH held AS (
-        SELECT repository, digest, size, 1 AS is_blob FROM blob
-        UNION ALL SELECT repository, digest, size, 0 FROM manifest
-            WHERE NOT EXISTS (SELECT 1 FROM blob
-                WHERE blob.repository = manifest.repository AND blob.digest = manifest.digest)
-    ), counted AS (SELECT digest, count(*) AS holders FROM held GROUP BY digest)
-    SELECT repository.name,
-        (SELECT count(*) FROM tag WHERE tag.repository = repository.id),
-        (SELECT count(*) FROM manifest WHERE manifest.repository = repository.id),
-        coalesce(sum(is_blob), 0),
-        coalesce(sum(CASE holders WHEN 1 THEN size ELSE 0 END), 0),
-        coalesce(sum(size), 0)
-    FROM repository
-        LEFT JOIN held ON held.repository = repository.id
-        LEFT JOIN counted ON counted.digest = held.digest
-    GROUP BY repository.id ORDER BY repository.name
+    SELECT name, tags, manifests, blobs, own, total
+    FROM repository JOIN usage ON usage.repository = repository.id
+    WHERE ?1 IS NULL OR name = ?1 ORDER BY name
 """
-USAGE_OF_ONE = """
-    WITH held AS (
-        SELECT digest, size, 1 AS is_blob FROM blob WHERE repository = ?1
-        UNION ALL SELECT digest, size, 0 FROM manifest WHERE repository = ?1
-            AND NOT EXISTS (SELECT 1 FROM blob
-                WHERE blob.repository = ?1 AND blob.digest = manifest.digest)
-    )
-    SELECT ?2,
-        (SELECT count(*) FROM tag WHERE repository = ?1),
-        (SELECT count(*) FROM manifest WHERE repository = ?1),
-        coalesce(sum(is_blob), 0),
-        coalesce(sum(CASE WHEN EXISTS (
-                SELECT 1 FROM blob WHERE blob.digest = held.digest AND repository <> ?1)
-            OR EXISTS (
-                SELECT 1 FROM manifest WHERE manifest.digest = held.digest AND repository <> ?1)
-            THEN 0 ELSE size END), 0),
-        coalesce(sum(size), 0)
-    FROM held
-"""
-DISTINCT = """
-    SELECT coalesce(sum(size), 0) FROM (
-        SELECT digest, max(size) AS size FROM (
-            SELECT digest, size FROM blob UNION ALL SELECT digest, size FROM manifest)
-        GROUP BY digest)
-"""
+DISTINCT = "SELECT total FROM usage WHERE repository = 0"
 HOLDINGS = """
     WITH mine AS (SELECT value AS id FROM json_each(?1)), held AS (
         SELECT digest, size FROM blob WHERE repository IN (SELECT id FROM mine)
@@ -141,19 +103,11 @@ class SqliteHistory:
         )
 
     async def usage(self, repository: RepositoryName | None) -> Sequence[Usage]:
-        def query(connection: Connection) -> list[Any]:
-            if repository is None:
-                return connection.execute(USAGE).fetchall()
-            number = repository_id(connection, repository)
-            if number is None:
-                return []
-            return connection.execute(USAGE_OF_ONE, (number, repository)).fetchall()
-
-        rows = await self.metadata.look_apart(query)
+        rows = await self.metadata.rows(USAGE, repository)
         return [Usage(RepositoryName(name), *counts) for name, *counts in rows]
 
     async def distinct(self) -> int:
-        return int((await self.metadata.look_apart(lambda c: c.execute(DISTINCT).fetchone()))[0])
+        return int((await self.metadata.rows(DISTINCT))[0][0])
 
     async def holdings(self, matches: Callable[[str], bool]) -> Holdings:
         def query(connection: Connection) -> Holdings:

@@ -2,7 +2,7 @@
 
 Each migration is a script that runs in one transaction; the number of those applied is the
 database's ``user_version``. A migration that has been released never changes.
-May import the standard library.
+May import the standard library and other modules of this room.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from . import usage
 
 T = TypeVar("T")
 
@@ -246,6 +248,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Changes alone: pulls touch nothing.
         "CREATE INDEX event_change ON event (position, repository) WHERE action <> 'pull'",
     ),
+    usage.MIGRATION,
 )
 
 

@@ -85,7 +85,7 @@ def test_counted_as_it_changes(seed: int) -> None:
         change(connection, draw)
         assert kept(connection) == counted(connection)
         partly += any(0 < row[4] < row[5] for row in kept(connection))
-    assert partly > 100, "hardly anything was shared"
+    assert partly > 50, "hardly anything was shared"
     for table in ("tag", "reference", "manifest", "blob", "repository"):
         connection.execute(f"DELETE FROM {table}")
     assert kept(connection) == [(0, 0, 0, 0, 0, 0)]

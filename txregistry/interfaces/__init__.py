@@ -46,7 +46,7 @@ from .event_log import (
     IEventLog,
     Pruned,
 )
-from .history import Holdings, IHistory, Move, Usage
+from .history import Difference, Holdings, IHistory, Impact, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -56,6 +56,7 @@ from .metadata import (
     Conflict,
     IMetadata,
     ManifestRecord,
+    PartOfIndex,
     PendingChange,
     TagFixed,
     TooManySessions,
@@ -129,6 +130,7 @@ __all__ = [
     "Cursor",
     "Decision",
     "Delivery",
+    "Difference",
     "Due",
     "EventRefused",
     "FailureSeen",
@@ -175,6 +177,7 @@ __all__ = [
     "ITokenService",
     "IUploads",
     "IWorld",
+    "Impact",
     "Issued",
     "KeyRecord",
     "KeyWish",
@@ -184,6 +187,7 @@ __all__ = [
     "ObjectMissing",
     "ObjectStat",
     "OffsetMismatch",
+    "PartOfIndex",
     "Patience",
     "PendingChange",
     "Pruned",

@@ -135,6 +135,7 @@ def make_site(
         registry.admission.keys,
         counted,
         shut,
+        registry.office,
     )
     access = settings.log.accesslog
     counters = HttpCounters(part, reactor) if part is not None else None

@@ -248,7 +248,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Changes alone: pulls touch nothing.
         "CREATE INDEX event_change ON event (position, repository) WHERE action <> 'pull'",
     ),
-    usage.MIGRATION,
+    (
+        *usage.MIGRATION,
+        # The last pass of the collector; removed is an object of JSON with counts by kind.
+        """
+        CREATE TABLE pass (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            at REAL NOT NULL,
+            removed TEXT NOT NULL,
+            bytes INTEGER NOT NULL
+        )
+        """,
+    ),
 )
 
 

@@ -24,6 +24,7 @@ from ..interfaces import (
     IDeferredSync,
     IStorageDriver,
     ObjectMissing,
+    Pass,
     Review,
     ReviewKind,
     TreeChange,
@@ -110,6 +111,7 @@ class Collector:
         """
         due = self.waits.due(now, at_once)
         removed: Counter[ReviewKind] = Counter()
+        before = self.counters.bytes
         async with self.alone.holding("collector"):
             await self.collection.correct(now)
             removed[ReviewKind.TAG] = await self._tags(due)
@@ -118,6 +120,8 @@ class Collector:
                 removed[kind] = await self._steps(kind, due)
             removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
         self._count(removed)
+        freed = self.counters.bytes - before
+        await self.collection.passed(Pass(self.collection.clock(), removed, freed))
         return removed
 
     async def _steps(self, kind: ReviewKind, due: Due) -> int:

@@ -430,7 +430,7 @@ def test_admins_make_robots(bench: Bench) -> None:
     ):
         record, _ = bench.make(who, robot=who.name)
         assert (record.account, record.maker) == (f"robot/{who.name}", who.name)
-    bench.office.groups = {}
+    bench.office.admins.groups = {}
     with pytest.raises(Denied):
         bench.make(Identity("carol", stamp="x"), robot="ci")
 

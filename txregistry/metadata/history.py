@@ -29,9 +29,9 @@ DIFFERENCES = """
         SELECT tag, min(id) AS first, max(id) AS last FROM move INDEXED BY move_by_tag
         WHERE repository = ?1 AND (?2 IS NULL OR tag = ?2) AND at > ?3 AND at <= ?4 AND tag > ?5
         GROUP BY tag)
-    SELECT tag, one.previous, other.digest
+    SELECT ends.tag, one.previous, other.digest
     FROM ends JOIN move AS one ON one.id = first JOIN move AS other ON other.id = last
-    WHERE one.previous IS NOT other.digest ORDER BY tag LIMIT ?6
+    WHERE one.previous IS NOT other.digest ORDER BY ends.tag LIMIT ?6
 """
 MOVES = """
     SELECT id, tag, at, digest, previous, actor FROM move

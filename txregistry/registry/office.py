@@ -108,7 +108,9 @@ class RepositoryOffice:
     # --- how much ----------------------------------------------------------------------------
 
     async def usage(self, identity: Identity, repository: RepositoryName) -> Usage:
-        self._enter(identity, Right.PULL, repository)
+        if not self._may(identity, Right.PULL, repository):
+            self._require(identity, Right.LIST, repository)
+        self._wait()
         with storage_errors():
             found = await self.rounds.history.usage(repository)
         if found is None:
@@ -116,8 +118,8 @@ class RepositoryOffice:
         return found
 
     async def usages(self, identity: Identity, page: Page) -> Listing[Usage]:
-        self._wait()
         everything = self._lists_everything(identity)
+        self._wait()
         limit = BATCH if page.limit is None else page.limit
         found: list[Usage] = []
         last = page.last
@@ -126,12 +128,11 @@ class RepositoryOffice:
                 some = await self.rounds.history.usages(last, BATCH)
             if not some:
                 break
-            found += [each for each in some if everything or self._lists(identity, each)]
+            found += [each for each in some if everything or self._lists(identity, each.repository)]
             last = some[-1].repository
         return Listing(found[:limit], len(found) > limit)
 
     async def stored(self, identity: Identity) -> int | None:
-        self._wait()
         if not self._lists_everything(identity):
             return None
         with storage_errors():
@@ -242,9 +243,12 @@ class RepositoryOffice:
     def _lists_everything(self, identity: Identity) -> bool:
         return self.policy is None or Guard(identity, self.policy).lists_everything()
 
-    def _lists(self, identity: Identity, usage: Usage) -> bool:
-        assert self.policy is not None
-        return Guard(identity, self.policy).lists(usage.repository)
+    def _lists(self, identity: Identity, repository: RepositoryName) -> bool:
+        # That a token grants the catalog has been looked at, and it names no repositories.
+        return self.policy is None or any(
+            self.policy.decide(identity, right, repository).allowed
+            for right in (Right.PULL, Right.LIST)
+        )
 
     async def _known(self, repository: RepositoryName) -> bool:
         return await self.rounds.history.usage(repository) is not None

@@ -144,7 +144,9 @@ class SqliteHistory:
     async def impact(
         self, repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]
     ) -> Impact:
-        return await self.metadata.look_apart(_impact, repository, tags, manifests)
+        # What a whole repository holds may be much.
+        look = self.metadata.look_apart if tags is None else self.metadata.look_far
+        return await look(_impact, repository, tags, manifests)
 
     async def parents(self, repository: RepositoryName, digest: Digest) -> Sequence[Digest]:
         return [Digest(row[0]) for row in await self.metadata.rows(INDEXES, repository, digest)]

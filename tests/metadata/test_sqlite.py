@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 
 from txregistry.interfaces import BlobRecord, TreeChange, UploadRecord
 from txregistry.metadata import holders, queries, reviews
+from txregistry.metadata.schema import MIGRATIONS, migrate
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.metadata.writer import Writer
 from txregistry.model.digests import Digest

@@ -166,7 +166,7 @@ def test_what_becomes_of_content_and_of_events(tmp_path: Path) -> None:
     port = free_port()
     settings = with_metrics(
         port,
-        gc={"interval": "100ms", "delay": "0s", "lease": "0s", "grace": "0s"},
+        gc={"interval": "100ms", "delay": "0s", "lease": "5s", "grace": "0s"},
         quotas=[{"repositories": ["small/**"], "tags": 1}],
         retention={
             "interval": "100ms",

@@ -236,11 +236,11 @@ def _named(log: Any, name: str) -> Cursor:
 
 def _wants(settings: Any, name: str) -> Callable[[Any], bool]:
     """What an endpoint wants to be told; reporters are asked when they are told."""
-    from ..reporters.webhook import Selection
+    from ..reporters.webhook import selection_of
 
     for endpoint in settings.notifications.endpoints:
         if endpoint.name == name:
-            return Selection.of(endpoint).wants
+            return selection_of(endpoint).wants
     return lambda event: True
 
 

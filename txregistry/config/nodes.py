@@ -130,7 +130,7 @@ def replaced(root: Node, keys: Sequence[str | int], node: Node) -> Node:
     """A tree with one value in another's place.
 
     :param keys: names, and numbers of entries of lists; the one behind the last entry adds one.
-    :raises IndexError: entries before that are missing; the text says how many there are.
+    :raises IndexError: with a sentence, if entries before that are missing.
     """
     if not keys:
         return node
@@ -138,7 +138,7 @@ def replaced(root: Node, keys: Sequence[str | int], node: Node) -> Node:
     if isinstance(key, int):
         entries = list(root.value) if isinstance(root.value, list) else []
         if key > len(entries):
-            raise IndexError(f"there are {len(entries)} entries, and the next one has that number")
+            raise IndexError(f"there is no number {key}: the next one would be {len(entries)}")
         if key == len(entries):
             entries.append(Node({}, node.origin))
         entries[key] = replaced(entries[key], rest, node)

@@ -26,6 +26,8 @@ from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
 from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
+from ..reporters.bugsnag_maker import BugsnagMaker
+from ..reporters.newrelic_maker import NewRelicMaker
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from ..storage.s3_settings import S3Maker
@@ -43,6 +45,8 @@ AUTHENTICATORS = (
     CredMaker(),
     SillyMaker(),
 )
+
+REPORTERS = (NewRelicMaker(), BugsnagMaker())
 
 MASK = "(hidden)"
 """In place of a secret."""
@@ -80,11 +84,10 @@ Configuration
 
 The configuration is a YAML file in the shape of CNCF distribution's. Every option can be
 overridden by a variable of the environment: ``REGISTRY_`` and the option's path in upper case,
-joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. In lists of
-sections a number names one, and the number behind the last one adds one, as in
-``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``. Secrets may be given as files, as in
-``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
-``REGISTRY_CONFIGURATION_PATH`` replaces.
+joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. Elements of a list of
+sections are named by their number, as in ``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``; one may be
+added behind the last. Secrets may be given as files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without
+a file the packaged sample is used, which ``REGISTRY_CONFIGURATION_PATH`` replaces.
 
 Relative paths are relative to the file's directory. Durations are written ``10s``, ``1h30m`` or
 ``168h``, sizes ``4MiB`` or ``50GiB``. ``txregistry check-config`` tells every mistake at once;
@@ -150,6 +153,9 @@ def reference_page() -> str:
         text = f"Authentication by {authenticator.summary}."
         parts += _plugin(authenticator, f"auth.{authenticator.name}", text)
     parts += _sections(Auth, "auth")
+    for reporter in REPORTERS:
+        text = f"A reporter: {reporter.summary} (:doc:`reporting`)."
+        parts += _plugin(reporter, f"reporting.{reporter.name}", text)
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])
         if has(inner):
@@ -264,8 +270,8 @@ def _plain(value: Any) -> Any:
 
 
 def _without_password(text: str) -> str:
-    """An address without the account and the password in it."""
-    return re.sub(r"(?<=://)[^/?#\s]*@", f"{MASK}@", text)
+    """A text in which the credentials of an address are hidden, if it is one that has some."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]+@", rf"\1{MASK}@", text)
 
 
 def _duration(seconds: float) -> str:

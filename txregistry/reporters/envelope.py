@@ -68,9 +68,12 @@ class Envelope:
 
     def body(self, logged: LoggedEvent) -> bytes:
         """The body for an event."""
-        if self.form == "cloudevents":
-            return written(self._cloud_event(logged))
-        return written({"events": [self.event(logged)]})
+        document = self.document(logged)
+        return written(document if self.form == "cloudevents" else {"events": [document]})
+
+    def document(self, logged: LoggedEvent) -> dict[str, Any]:
+        """An event alone, in the form of this envelope."""
+        return self._cloud_event(logged) if self.form == "cloudevents" else self.event(logged)
 
     def event(self, logged: LoggedEvent) -> dict[str, Any]:
         """An event as distribution tells it; fields without a value are left out."""

@@ -113,6 +113,8 @@ class Collector:
         due = self.waits.due(now, at_once)
         removed: Counter[ReviewKind] = Counter()
         async with self.alone.holding("collector"):
+            # One that has died may have left links for which there is nothing any more.
+            await self.tree.redo(beside=True)
             await self.collection.correct(now)
             removed[ReviewKind.TAG] = await self._tags(due)
             kinds = [ReviewKind.MANIFEST] if self.untagged else []

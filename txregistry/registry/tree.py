@@ -68,15 +68,17 @@ class Tree:
             self._failed.extend(changes[made:])
             self._settle_soon()
 
-    async def redo(self) -> int:
+    async def redo(self, beside: bool = False) -> int:
         """Repeat what a crash left pending; other processes may be at work meanwhile.
 
+        :param beside: whether this process is at work itself. Each change is durable at once then,
+            since whoever is making it just now must not settle what was not synced here.
         :return: the number of changes repeated.
         """
         repeated = 0
         while True:
             changes = await self.metadata.pending(REDO_BATCH)
-            await self._complete(changes, ())
+            await self._complete(changes, (), beside)
             repeated += len(changes)
             if len(changes) < REDO_BATCH:
                 return repeated
@@ -91,11 +93,13 @@ class Tree:
         except StorageError as error:
             self._log.warn("links wait for the next start: {error}", error=str(error))
 
-    async def _write(self, pending: PendingChange) -> None:
+    async def _write(self, pending: PendingChange, at_once: bool = False) -> None:
         """Make one change, or the one that has taken its place.
 
         Without a newer one the change is made and synced later. Another's change is made durable
         here and now: its owner must not settle what this process failed to sync.
+
+        :param at_once: whether every change is treated as another's.
         """
         key = pending.change.key
         async with self.locks.holding(key):
@@ -103,7 +107,7 @@ class Tree:
             if newest is None:
                 # Somebody else has made this change durable, or a later one.
                 return
-            own = newest.id == pending.id
+            own = newest.id == pending.id and not at_once
             deferring = IDeferredSync(self.driver, None) if own else None
             content = newest.change.content
             if content is not None:
@@ -143,12 +147,15 @@ class Tree:
             self._settling = None
 
     async def _complete(
-        self, changes: Iterable[PendingChange], made: Iterable[PendingChange]
+        self,
+        changes: Iterable[PendingChange],
+        made: Iterable[PendingChange],
+        at_once: bool = False,
     ) -> None:
         """Make changes, then settle them, and those that are made already."""
         due = _last_of_each_key(changes)
         for change in due:
-            await self._write(change)
+            await self._write(change, at_once)
         done = _last_of_each_key([*due, *made])
         if not done:
             return

@@ -19,14 +19,19 @@ Key = tuple[str, str, str]
 class Heap:
     """Pushes images, and deletes some of them; knows what has to stay.
 
+    :param prefix: what the names of its repositories begin with.
     :param kept: what has to be there in the end, with the digest of its bytes.
-    :param children: what of that only an index holds, and ``attached`` only a subject.
+    :param children: manifests of that which only an index holds; ``attached`` are those that only
+        a subject holds.
+    :param followers: tags that go because they are named after something that goes.
     """
 
     client: Client
+    prefix: str = ""
     kept: dict[Key, str] = field(factory=dict)
     children: set[str] = field(factory=set)
     attached: set[str] = field(factory=set)
+    followers: dict[Key, str] = field(factory=dict)
     shared: list[dict[str, Any]] = field(factory=list)
 
     @property
@@ -41,7 +46,7 @@ class Heap:
 
     def keep(self, name: str, body: bytes, *tags: str) -> str:
         """A manifest has to stay, with its blobs and by its tags."""
-        digest, document = digest_of(body), json.loads(body)
+        digest, document, name = digest_of(body), json.loads(body), self.prefix + name
         self.kept["manifest", name, digest] = digest
         self.kept.update({("tag", name, tag): digest for tag in tags})
         for blob in [document["config"], *document["layers"]] if "config" in document else ():
@@ -50,7 +55,7 @@ class Heap:
 
     def image(self, name: str, *references: str, **extra: Any) -> bytes:
         """Push an image by some tags, or by its digest."""
-        document = self.client.image(name, **extra)
+        document = self.client.image(self.prefix + name, **extra)
         document["layers"] += [self.mounted(name, each) for each in self.shared[:1]]
         return self.push(name, json.dumps(document).encode(), references)
 
@@ -58,14 +63,15 @@ class Heap:
         """Push a manifest by some tags, or by its digest."""
         media_type = json.loads(body)["mediaType"]
         for reference in references or [digest_of(body)]:
-            reply = self.client.manifest(name, reference, body, media_type=media_type)
+            reply = self.client.manifest(self.prefix + name, reference, body, media_type=media_type)
             assert reply.status == 201, reply.body
         return body
 
     def mounted(self, name: str, layer: dict[str, Any]) -> dict[str, Any]:
         """A layer that every image holds, from the first repository."""
-        path = f"/v2/{name}/blobs/uploads/"
-        reply = self.client.call("POST", path, b"", mount=layer["digest"], **{"from": "a"})
+        path = f"/v2/{self.prefix}{name}/blobs/uploads/"
+        query = {"mount": layer["digest"], "from": f"{self.prefix}a"}
+        reply = self.client.call("POST", path, b"", **query)
         assert reply.status == 201, reply.body
         return layer
 
@@ -77,7 +83,7 @@ class Heap:
 
     def delete(self, name: str, reference: str) -> None:
         """Delete a manifest, or the tag alone."""
-        reply = self.client.call("DELETE", f"/v2/{name}/manifests/{reference}")
+        reply = self.client.call("DELETE", f"/v2/{self.prefix}{name}/manifests/{reference}")
         assert reply.status == 202, reply.body
 
     def pile(self, tags_go_alone: bool = True) -> Heap:
@@ -86,7 +92,7 @@ class Heap:
         :param tags_go_alone: whether the registry can delete a tag without its manifest; else
             another image takes it.
         """
-        self.shared.append(self.client.descriptor("a", b"a layer of all"))
+        self.shared.append(self.client.descriptor(f"{self.prefix}a", b"a layer of all"))
         again = self.image("a", "1", "2")
         self.let_go("2", tags_go_alone)
         self.keep("a", again, "1")
@@ -98,7 +104,7 @@ class Heap:
         self.image("a", subject=described(gone))
         self.delete("a", digest_of(gone))
         self.image("a")
-        self.client.blob("a", b"nobody's blob")
+        self.client.blob(f"{self.prefix}a", b"nobody's blob")
         self._elsewhere(old)
         return self
 
@@ -126,7 +132,7 @@ class Heap:
         named = digest_of(kept).replace(":", "-") + ".sig"
         self.keep("a", self.image("a", named), named)
         named = digest_of(old).replace(":", "-") + ".sig"
-        self.image("a", named)
+        self.followers["tag", f"{self.prefix}a", named] = digest_of(self.image("a", named))
 
     def _elsewhere(self, old: bytes) -> None:
         """A repository within that holds what the outer one lets go, and one of which nothing is

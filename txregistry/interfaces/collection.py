@@ -164,8 +164,9 @@ class ICollection(Interface):
         """
 
     def unreadable(limit: int) -> Awaitable[Sequence[tuple[RepositoryName, Digest | None]]]:
-        """Manifests of the tree that could not be read, None where their digests are not known;
-        their repositories keep their blobs."""
+        """What of the tree could not be read, None where digests are not known: manifests, links
+        to blobs, and manifests that may have a tag that could not be read. Their bytes are kept,
+        and their repositories keep their blobs as long as a manifest or a blob is unknown."""
 
     def readable(repository: RepositoryName, digest: Digest) -> Awaitable[None]:
         """Forget that a manifest could not be read."""

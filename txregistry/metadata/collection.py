@@ -62,6 +62,7 @@ UNHELD = """
     SELECT value FROM json_each(?) AS wanted
     WHERE NOT EXISTS (SELECT 1 FROM blob WHERE digest = wanted.value)
         AND NOT EXISTS (SELECT 1 FROM manifest WHERE digest = wanted.value)
+        AND NOT EXISTS (SELECT 1 FROM unreadable WHERE digest = wanted.value)
 """
 WHERE_HELD = """
     SELECT 'blob', repository, size FROM blob WHERE digest = ?1

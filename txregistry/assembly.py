@@ -281,7 +281,7 @@ def assemble(
         scrub,
         rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database),
         mode,
-        report_to(settings, world, metadata, driver),
+        report_to(settings, world, metadata, driver, admission.policy),
     )
     registry.change_mode(storage.maintenance.readonly)
     return registry

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from .assembly import Registry
 from .counters import Family, Kind, Value
 from .interfaces import StorageError
+from .reporters.relay import lag
 
 UPLOADS = Family(Kind.GAUGE, "txregistry_upload_sessions", "Upload sessions that are open.")
 SCRUB_POSITION = Family(
@@ -124,12 +125,10 @@ async def _deliveries(registry: Registry, now: float) -> list[Value]:
         if cursor.name not in names:
             continue
         behind = max(0, last - cursor.position)
-        oldest = await relay.log.read(cursor.position, 1) if behind else ()
-        lag = max(0.0, now - oldest[0].at) if oldest else 0.0
         label = (cursor.name,)
         for family, value in (
             (BEHIND, behind),
-            (LAG, lag),
+            (LAG, await lag(relay.log, cursor, now)),
             (REFUSED, cursor.waiting),
             (DEAD, cursor.dead),
             (DROPPED, cursor.dropped),

@@ -137,6 +137,7 @@ def make_site(
         registry.admission.keys,
         counted,
         shut,
+        registry.reporting.feed,
     )
     access = settings.log.accesslog
     counters = HttpCounters(part, reactor) if part is not None else None
@@ -349,6 +350,7 @@ class RegistryService(Service):
             await listener.stop()
         if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
+            self.registry.reporting.end_streams()
             await self.site.drain(self._patience)
         if self.health is not None:
             self.health.stop()

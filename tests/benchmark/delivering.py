@@ -1,8 +1,9 @@
 """How many events a second one endpoint is told, what each costs, and what dead endpoints cost.
 
 ``python tests/benchmark/delivering.py --events 20000`` has a registry tell a receiver on the same
-machine a log full of events: the rate, the processor time of each, the memory meanwhile. Then it
-measures pushes without any endpoint and with twenty that nobody listens to, in turns. Everything is
+machine a log full of events, while dead endpoints wait for the same ones: the rate, the processor
+time of each, the memory meanwhile. Then it measures how long after a push its event comes, and
+pushes without any endpoint and with twenty that nobody listens to, in turns. Everything is
 printed; nothing is asserted.
 """
 
@@ -15,7 +16,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +37,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 TYPE = "application/vnd.oci.image.manifest.v1+json"
 REPOSITORIES = 50
 CLIENTS = 4
+TURNS = 40
 QUIET = {"log": {"accesslog": {"disabled": True}}}
 
 
@@ -94,8 +96,8 @@ class Receiver:
             asked.send(str(sum(counts.values())).encode())
 
 
-def fill(root: Path, count: int, name: str) -> None:
-    """A database that knows of many pushes, and of an endpoint that was told none of them."""
+def fill(root: Path, count: int, names: Sequence[str]) -> None:
+    """A database that knows of many pushes, and of endpoints that were told none of them."""
     database = root / "txregistry/metadata.sqlite3"
     database.parent.mkdir(parents=True)
     connection = sqlite3.connect(database, isolation_level=None)
@@ -120,7 +122,8 @@ def fill(root: Path, count: int, name: str) -> None:
         for number in range(count)
     ]
     insert_events(connection, events)
-    connection.execute("INSERT INTO cursor (name, position) VALUES (?, 0)", (name,))
+    for name in names:
+        connection.execute("INSERT INTO cursor (name, position) VALUES (?, 0)", (name,))
     connection.execute("COMMIT")
     connection.close()
 
@@ -132,7 +135,7 @@ def spent(process: int) -> tuple[float, int]:
     return (int(fields[11]) + int(fields[12])) / TICK, memory
 
 
-def deliver(directory: Path, count: int, concurrency: int) -> None:
+def deliver(directory: Path, count: int, concurrency: int, dead: int) -> None:
     """Tell everything that there is to tell."""
     receiver = Receiver()
     endpoint = {
@@ -140,8 +143,9 @@ def deliver(directory: Path, count: int, concurrency: int) -> None:
         "url": f"http://127.0.0.1:{receiver.port}/",
         "concurrency": concurrency,
     }
-    fill(directory / "storage", count, "notifications/one")
-    settings = {**QUIET, "notifications": {"endpoints": [endpoint]}}
+    endpoints = [endpoint, *dead_ones(dead)]
+    fill(directory / "storage", count, [f"notifications/{each['name']}" for each in endpoints])
+    settings = {**QUIET, "notifications": {"endpoints": endpoints}}
     with running(directory, settings=settings) as registry:
         process = registry.process
         assert process is not None
@@ -153,11 +157,33 @@ def deliver(directory: Path, count: int, concurrency: int) -> None:
         lasted, after = time.perf_counter() - at, spent(process.pid)[0]
         told = taken - first
         print(
-            f"{told} events to one endpoint, {concurrency} at a time: {told / lasted:.0f} events/s,"
+            f"{told} events to one endpoint, {concurrency} at a time, beside {dead} dead ones:"
+            f" {told / lasted:.0f} events/s,"
             f" {(after - before) / told * 1e6:.0f} us of processor time each,"
             f" memory {memory >> 20} MiB at first, {most >> 20} MiB at most"
         )
+        late(registry, receiver)
     receiver.stop()
+
+
+def late(registry: Running, receiver: Receiver) -> None:
+    """How long after the answer to a push its last event comes."""
+    client, times = Client(registry), []
+    for turn in range(TURNS):
+        expected = receiver.taken() + 3
+        client.pushed("late/app", f"t{turn}")
+        began = time.perf_counter()
+        while receiver.taken() < expected:
+            time.sleep(0.001)
+        times.append(time.perf_counter() - began)
+    client.close()
+    times.sort()
+    print(f"events come {times[TURNS // 2] * 1000:.0f} ms after a push in the middle")
+
+
+def dead_ones(count: int) -> list[dict[str, Any]]:
+    """Endpoints that nobody listens to."""
+    return [{"name": f"dead{n}", "url": f"http://127.0.0.1:{free_port()}/"} for n in range(count)]
 
 
 def push(registry: Running, seconds: float) -> list[float]:
@@ -183,10 +209,8 @@ def push(registry: Running, seconds: float) -> list[float]:
 
 def dead(directory: Path, rounds: int, seconds: float) -> None:
     """Pushes without endpoints, and with twenty dead ones, in turns."""
-    urls = [f"http://127.0.0.1:{free_port()}/" for _ in range(20)]
-    endpoints = [{"name": f"dead{n}", "url": url} for n, url in enumerate(urls)]
     variants: Mapping[str, Any] = {"none": QUIET, "twenty": {**QUIET, "notifications": {}}}
-    variants["twenty"]["notifications"]["endpoints"] = endpoints
+    variants["twenty"]["notifications"]["endpoints"] = dead_ones(20)
     times: dict[str, list[float]] = {name: [] for name in variants}
     costs: dict[str, float] = {}
     places = {name: directory / name for name in variants}
@@ -218,13 +242,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--dead", type=int, default=0, help="endpoints beside that nobody hears")
     parser.add_argument("--rounds", type=int, default=10, help="0 leaves the pushes out")
     parser.add_argument("--seconds", type=float, default=2.0)
     chosen = parser.parse_args()
     with TemporaryDirectory(prefix="txregistry-delivering-") as place:
         directory = Path(place)
         (directory / "one").mkdir()
-        deliver(directory / "one", chosen.events, chosen.concurrency)
+        deliver(directory / "one", chosen.events, chosen.concurrency, chosen.dead)
         if chosen.rounds:
             dead(directory, chosen.rounds, chosen.seconds)
 

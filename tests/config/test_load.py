@@ -151,10 +151,8 @@ validation: {manifests: {urls: {allow: ["("]}}}
 @pytest.mark.parametrize(
     "section",
     [
-        "reporting: {bugsnag: {apikey: secret}}",
         "proxy: {remoteurl: https://registry.example}",
         "middleware: {}",
-        "reporting: {bugsnag: {apikey: x}}",
         "http: {tls: {letsencrypt: {cachefile: x}}}",
         "loglevel: debug",
     ],

@@ -21,9 +21,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from twisted.internet import reactor
 from unreliable import Unreliable
+from zope.interface import noLongerProvides
 
 from txregistry.finishing import together
-from txregistry.interfaces import Due, ILifecycle, IStorageDriver, IWorld, ReviewKind, StorageError
+from txregistry.interfaces import (
+    Due,
+    ILifecycle,
+    IRemoving,
+    IStorageDriver,
+    IWorld,
+    ReviewKind,
+    StorageError,
+)
 from txregistry.metadata.collection import SqliteCollection
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.descriptors import OCI_INDEX, OCI_MANIFEST
@@ -465,13 +474,16 @@ async def _waste(scene: Scene) -> set[Digest]:
     return {Digest.of(each) for each in (kept, b"{}", b"two")}
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("behind", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_cut_at_every_step(
-    scene: Scene, behind: bool, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, behind: bool, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever a collector ends, the next one brings it to the same end."""
     steps = Steps(scene.driver, scene.metadata)
+    if not together:
+        noLongerProvides(steps.unreliable, IRemoving)
     scene.driver = checked(steps.unreliable, "memory", scene.world)
     number = 0
     while True:
@@ -504,7 +516,7 @@ async def test_cut_at_every_step(
         await scene.registry.delete_tag(RepositoryName("a"), Tag("kept"))
         await scene.collect_all()
         assert await scene.stored() == set()
-    assert number > 20
+    assert number > (12 if together else 20)
 
 
 # --- everything at once ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The page "Reporting to New Relic and OpenTelemetry", executed with two workers."""
+"""The page "Reporting to New Relic, Bugsnag and OpenTelemetry", executed with two workers."""
 
 from __future__ import annotations
 

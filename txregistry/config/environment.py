@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from attrs import define, evolve, has
+from attrs import define, has
 
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..interfaces import IMaker
 from ..model.options import Secret
 from ..reporters.settings import Reporting
-from .nodes import Mistake, Node, Reading
+from .nodes import Mistake, Node, Reading, replaced
 from .settings import Settings, Storage
 from .structuring import _optional, options_of
 
@@ -59,7 +59,7 @@ class Overlay:
             return root
         if secret:
             try:
-                node: Node | None = Node(Path(text).read_text().strip(), origin)
+                node = Node(Path(text).read_text().strip(), origin)
             except OSError as error:
                 self._complain(origin, f"cannot be read: {error}")
                 return root
@@ -68,7 +68,7 @@ class Overlay:
         if keys == ["storage"] and node is not None and isinstance(node.value, str):
             return self._switch_driver(root, node)
         try:
-            return _replaced(root, keys, node)
+            return replaced(root, keys, node)
         except IndexError as error:
             self._complain(origin, str(error))
             return root
@@ -86,7 +86,7 @@ class Overlay:
             if name not in drivers or name == node.value
         }
         kept.setdefault(node.value, Node({}, node.origin))
-        return _replaced(root, ["storage"], Node(kept, node.origin))
+        return replaced(root, ["storage"], Node(kept, node.origin))
 
     def _resolve(
         self, settings: type, words: Sequence[str], only_secret: bool = False
@@ -165,25 +165,3 @@ def _item(kind: Any) -> Any:
     """The class of the sections in a list, None where there is no such list."""
     items = [each for each in get_args(kind) if has(each)]
     return items[0] if items and "Sequence" in str(kind) else None
-
-
-def _replaced(root: Node, keys: Sequence[str | int], node: Node | None) -> Node:
-    """A tree with one value in another's place.
-
-    :raises IndexError: with a sentence, if a list is too short.
-    """
-    if not keys:
-        return node if node is not None else root
-    key, origin = keys[0], node.origin if node is not None else root.origin
-    if isinstance(key, int):
-        items = list(root.value) if isinstance(root.value, list) else []
-        if key > len(items):
-            raise IndexError(f"there is no number {key}: the next one would be {len(items)}")
-        items[key:] = [
-            _replaced(items[key] if key < len(items) else Node({}, origin), keys[1:], node),
-            *items[key + 1 :],
-        ]
-        return evolve(root, value=items)
-    content = dict(root.value) if isinstance(root.value, dict) else {}
-    content[key] = _replaced(content.get(key) or Node({}, origin), keys[1:], node)
-    return evolve(root, value=content)

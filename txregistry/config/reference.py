@@ -26,6 +26,7 @@ from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
 from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
+from ..reporters.bugsnag_maker import BugsnagMaker
 from ..reporters.newrelic_maker import NewRelicMaker
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
@@ -45,7 +46,7 @@ AUTHENTICATORS = (
     SillyMaker(),
 )
 
-REPORTERS = (NewRelicMaker(),)
+REPORTERS = (NewRelicMaker(), BugsnagMaker())
 
 MASK = "(hidden)"
 """In place of a secret."""

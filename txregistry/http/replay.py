@@ -25,7 +25,7 @@ from ..interfaces import StorageError, Touched
 from ..log import Access
 from ..model.events import Pulled
 from .access import shown_address
-from .answers import EVERYTHING, Answer, Stream
+from .answers import EVERYTHING, Answer, Live, Stream
 from .counting import Again, HttpCounters
 from .heads import Head
 from .proxies import Sender, split_passed
@@ -280,7 +280,7 @@ class Replay:
         :param head: the bytes of its head.
         """
         reuse, recipe = answer.reuse, request.recipe
-        if reuse is None or recipe is None:
+        if reuse is None or recipe is None or isinstance(answer.body, Live):
             return
         if self.changing.revision() != recipe.revision:
             # Something has changed meanwhile; whether the answer is older or newer is open.
@@ -289,7 +289,7 @@ class Replay:
             self._catch_up()
         body, path, length = b"", reuse.path, 0
         if request.method != b"HEAD":
-            length = answer.content_length
+            length = answer.content_length or 0
             if not isinstance(answer.body, Stream):
                 body = answer.body
             elif answer.body.path is None or request.connection.files is None:

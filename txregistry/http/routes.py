@@ -38,6 +38,8 @@ TOKEN_KEYS = Route("token_keys", "/auth/jwks", ("GET",))
 KEYS = Route("keys", "/txregistry/v1/keys", ("GET", "POST"))
 KEY = Route("key", "/txregistry/v1/keys/<key>", ("DELETE",))
 
+EVENTS = Route("events", "/txregistry/v1/events", ("GET",))
+
 ROUTES = (ALIVE, BASE, CATALOG, TAGS, MANIFEST, BLOB, UPLOADS, UPLOAD, REFERRERS)
 """``GET`` includes ``HEAD``."""
 
@@ -46,3 +48,6 @@ TOKEN_ROUTES = (TOKEN, TOKEN_KEYS)
 
 KEY_ROUTES = (KEYS, KEY)
 """Where this registry has API keys."""
+
+EVENT_ROUTES = (EVENTS,)
+"""Where events can be followed."""

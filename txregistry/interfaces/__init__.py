@@ -46,6 +46,7 @@ from .event_log import (
     IEventLog,
     Pruned,
 )
+from .feed import FeedWish, IEventFeed, IFollowing
 from .history import Holdings, IHistory, ILastPulls, Move, Usage
 from .inventory import (
     IInventory,
@@ -100,6 +101,7 @@ from .storage import (
     ILocating,
     IMoving,
     IReader,
+    IRemoving,
     IShownAppend,
     IStorageDriver,
     IUploads,
@@ -132,6 +134,7 @@ __all__ = [
     "Due",
     "EventRefused",
     "FailureSeen",
+    "FeedWish",
     "Finds",
     "Held",
     "Holder",
@@ -144,9 +147,11 @@ __all__ = [
     "ICollection",
     "IDeferredSync",
     "IDoor",
+    "IEventFeed",
     "IEventLog",
     "IEventReporter",
     "IFailureReporter",
+    "IFollowing",
     "IGate",
     "IGathering",
     "IHealth",
@@ -167,6 +172,7 @@ __all__ = [
     "IRecordReporter",
     "IRegistry",
     "IRemoteAccounts",
+    "IRemoving",
     "IReporter",
     "IReporterMaker",
     "IRequestReporter",

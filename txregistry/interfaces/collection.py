@@ -34,7 +34,8 @@ class Review:
 
     ``repository`` is empty for content, which belongs to all; ``name`` is a digest or a tag.
     ``since`` is when the last known holder went, ``fresh`` when somebody last relied on it being
-    there; both are seconds since the epoch. ``since`` is 0 for what needs no delay.
+    there; both are seconds since the epoch. ``since`` is 0 for what needs no delay. ``size`` is how
+    many bytes content has, 0 where that is not known.
     """
 
     kind: ReviewKind
@@ -42,6 +43,7 @@ class Review:
     name: str
     since: float
     fresh: float
+    size: int = 0
 
 
 @frozen

@@ -223,12 +223,12 @@ def delete_blob(
     """
     deleted = connection.execute(
         "DELETE FROM blob WHERE digest = ? AND repository ="
-        " (SELECT id FROM repository WHERE name = ?)",
+        " (SELECT id FROM repository WHERE name = ?) RETURNING size",
         (digest, repository),
-    )
-    if not deleted.rowcount:
+    ).fetchone()
+    if deleted is None:
         raise Conflict([digest])
-    reviews.add(connection, "content", 0, [digest], now, since)
+    reviews.add_content(connection, digest, deleted[0], now, since)
 
 
 def delete_manifest(

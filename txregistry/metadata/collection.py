@@ -44,7 +44,7 @@ PASSING = {"history", "unreadable"}
 """Holders that go without telling; what only they hold is reviewed again."""
 
 DUE = """
-    SELECT review.repository, coalesce(repository.name, ''), review.name, since, fresh
+    SELECT review.repository, coalesce(repository.name, ''), review.name, since, fresh, size
     FROM review INDEXED BY review_by_time
         LEFT JOIN repository ON repository.id = review.repository
     WHERE kind = ?1 AND since <= ?2 AND fresh <= ?3 LIMIT ?4
@@ -267,6 +267,5 @@ def _explain(connection: Connection, digest: Digest) -> list[Held]:
     return found
 
 
-def _review(kind: ReviewKind, row: tuple[int, str, str, float, float]) -> Review:
-    _, repository, name, since, fresh = row
-    return Review(kind, repository, name, since, fresh)
+def _review(kind: ReviewKind, row: tuple[int, str, str, float, float, int]) -> Review:
+    return Review(kind, *row[1:])

@@ -249,7 +249,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # When it was pulled last, 0 if that is not known.
         "ALTER TABLE tag ADD COLUMN pulled REAL NOT NULL DEFAULT 0",
-        # Since when that is recorded: one row while it is.
+        # Of content, 0 if that is not known.
+        "ALTER TABLE review ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
+        # Since when pulls are recorded: one row while they are.
         "CREATE TABLE recording (id INTEGER PRIMARY KEY CHECK (id = 1), since REAL NOT NULL)",
     ),
 )

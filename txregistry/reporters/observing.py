@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..interfaces import FailureSeen, RecordSeen, RequestSeen
-from ..log import Access, request_id
+from ..log import Access, request_id, route
 from .dispatcher import Stream
 
 ANONYMOUS, NAMED = "anonymous", "named"
@@ -76,7 +76,7 @@ class Watcher:
         message = formatEvent(event).partition("\n")[0] if failure else formatEvent(event)
         if isinstance(failure, Failure) and self.failures:
             incident = str(event.get("incident", ""))
-            seen = FailureSeen(when, incident, identifier, message, failure)
+            seen = FailureSeen(when, incident, identifier, message, failure, route.get())
             found += [(stream, seen) for stream in self.failures]
         if self.records:
             level = event.get("log_level") or LogLevel.info

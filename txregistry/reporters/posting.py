@@ -13,7 +13,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
@@ -50,10 +51,37 @@ class Reply:
     later: float | None = None
 
 
+@implementer(IBodyProducer)
+@frozen(eq=False)
+class Whole:
+    """A body that is there, written at once."""
+
+    body: bytes
+
+    @property
+    def length(self) -> int:
+        """See ``IBodyProducer``."""
+        return len(self.body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """See ``IBodyProducer``."""
+        consumer.write(self.body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """See ``IBodyProducer``."""
+
+    def resumeProducing(self) -> None:
+        """See ``IBodyProducer``."""
+
+    def stopProducing(self) -> None:
+        """See ``IBodyProducer``."""
+
+
 @implementer(IAgent)
 @define(eq=False)
 class Undecoded:
-    """An agent whose answers are never decompressed: nobody needs them."""
+    """An agent whose answers are never decompressed: hardly anything of them is read."""
 
     inner: IAgent
 
@@ -161,7 +189,7 @@ class Poster:
                 "POST",
                 url,
                 headers=headers,
-                data=body,
+                data=Whole(body),
                 allow_redirects=False,
                 unbuffered=True,
                 reactor=self.reactor,
@@ -184,7 +212,10 @@ class Poster:
 
     def _later(self, headers: Headers) -> float | None:
         """What ``Retry-After`` asks for: seconds, or a date; None for anything else."""
-        text = (headers.getRawHeaders("Retry-After") or [""])[-1].strip()
+        found = headers.getRawHeaders("Retry-After")
+        if not found:
+            return None
+        text = found[-1].strip()
         if text.isascii() and text.isdigit():
             return float(text[:9])
         try:

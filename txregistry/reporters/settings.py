@@ -157,6 +157,37 @@ class Events:
 
 
 @frozen
+class EventStream:
+    """The stream of events, for clients of the API."""
+
+    enabled: bool = option(
+        "Let those who are logged in follow the events of the repositories that they may pull "
+        "from, at /txregistry/v1/events. By whom and from where something was done is told to "
+        "those who may push there.",
+        default=False,
+    )
+    pulls: bool = option(
+        "Have pulls recorded for it. Without this it tells those that an endpoint wants.",
+        default=False,
+    )
+    heartbeat: Duration = option(
+        "Time after which a stream without events shows that it is alive.",
+        default=Duration(15.0),
+        validator=[validators.ge(1), validators.le(3600)],
+    )
+    streams: int = option(
+        "Open streams, to each worker.",
+        default=500,
+        validator=validators.ge(1),
+    )
+    peridentity: int = option(
+        "Open streams of one account, of one address without a login, to each worker.",
+        default=10,
+        validator=validators.ge(1),
+    )
+
+
+@frozen
 class Notifications:
     """Webhooks."""
 
@@ -175,6 +206,7 @@ class Notifications:
         default=1_000_000,
         validator=validators.ge(10_000),
     )
+    stream: EventStream = option("Events for clients that follow them.", factory=EventStream)
     endpoints: Sequence[Endpoint] = option(
         "The receivers.",
         factory=tuple,

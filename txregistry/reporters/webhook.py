@@ -6,54 +6,32 @@ May import the model, the interfaces, Twisted and other modules of this room.
 from __future__ import annotations
 
 import base64
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from ..interfaces import EventRefused, IEventReporter, ILifecycle, IWorld, Patience
 from ..model.events import Event, EventAction, LoggedEvent
-from ..model.globs import repository_glob, tag_glob
 from .envelope import Envelope, Place
 from .posting import LATER, NotTaken, Poster
+from .selection import Selection
 from .settings import Endpoint
 from .signing import key_of, signature
 
 
-@frozen
-class Selection:
-    """What an endpoint wants to be told."""
-
-    actions: frozenset[str]
-    ignored: frozenset[str]
-    repositories: Sequence[re.Pattern[str]]
-    tags: Sequence[re.Pattern[str]]
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> Selection:
-        """What the configuration says of it."""
-        ignore = endpoint.ignore
-        return cls(
-            frozenset(EventAction) - frozenset(ignore.actions),
-            frozenset((*endpoint.ignoredmediatypes, *ignore.mediatypes)),
-            [repository_glob(text) for text in endpoint.repositories],
-            [tag_glob(text) for text in endpoint.tags],
-        )
-
-    def wants(self, event: Event) -> bool:
-        """Whether an event is told."""
-        if event.action not in self.actions or event.media_type in self.ignored:
-            return False
-        name, tag = event.repository, event.tag
-        if self.repositories and not any(each.fullmatch(name) for each in self.repositories):
-            return False
-        if not self.tags:
-            return True
-        return tag is not None and any(each.fullmatch(tag) for each in self.tags)
+def selection_of(endpoint: Endpoint) -> Selection:
+    """What the configuration says that an endpoint wants."""
+    ignore = endpoint.ignore
+    return Selection.of(
+        frozenset(EventAction) - frozenset(ignore.actions),
+        (*endpoint.ignoredmediatypes, *ignore.mediatypes),
+        endpoint.repositories,
+        endpoint.tags,
+    )
 
 
 @implementer(IEventReporter, ILifecycle)
@@ -87,7 +65,7 @@ class Webhook:
     def __attrs_post_init__(self) -> None:
         endpoint, reactor = self.endpoint, self.world.reactor
         self.concurrency = endpoint.concurrency
-        self._selection = Selection.of(endpoint)
+        self._selection = selection_of(endpoint)
         self.pulls = EventAction.PULL in self._selection.actions
         self.patience = Patience(endpoint.retries, endpoint.threshold, endpoint.backoff)
         self._envelope = Envelope(endpoint.format, self.place)

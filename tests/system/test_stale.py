@@ -52,7 +52,7 @@ class Sites:
         configuration = str(self.registry.configure())
         for _ in range(4):
             done = subprocess.run(
-                [sys.executable, *"-m txregistry gc --now --json".split(), configuration],
+                [sys.executable, *["-m", "txregistry", "gc", "--now", "--json"], configuration],
                 capture_output=True,
                 text=True,
                 timeout=120,

@@ -10,6 +10,7 @@ from zope.interface import directlyProvides, providedBy
 from txregistry.interfaces import (
     IDeferredSync,
     IGathering,
+    IRemoving,
     IShownAppend,
     IStorageDriver,
     StorageUnavailable,
@@ -17,7 +18,7 @@ from txregistry.interfaces import (
 
 FAILING = frozenset(
     name
-    for each in (IStorageDriver, IDeferredSync, IGathering, IShownAppend)
+    for each in (IStorageDriver, IDeferredSync, IGathering, IRemoving, IShownAppend)
     for name in each.names()
 )
 
@@ -39,7 +40,7 @@ class Unreliable:
         """Let one of the next calls fail; 0 for none.
 
         :param at: which, from 1.
-        :param behind: whether it does its work first.
+        :param behind: whether it does its work first; where that is much, half of it.
         """
         self.left, self.behind = at, behind
 
@@ -53,7 +54,9 @@ class Unreliable:
                 self.left -= 1
                 if not self.left:
                     self.failed += 1
-                    if self.behind:
+                    if self.behind and getattr(method, "__name__", "") == "remove":
+                        await method(arguments[0][: len(arguments[0]) // 2])
+                    elif self.behind:
                         await method(*arguments)
                     raise StorageUnavailable("a test says so")
             return await method(*arguments)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 
 from attrs import define, field, frozen
@@ -21,6 +22,9 @@ DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 """Seconds; the bounds that distribution has."""
 
 NANO = 1e-9
+
+MANY = 50
+"""Of more series than that those are not shown in which nothing was counted."""
 
 
 class Kind(Enum):
@@ -73,10 +77,12 @@ class Board:
 
     :param families: everything that is counted.
     :param parts: the number of processes.
+    :param began: when counting began, in seconds since the epoch.
     """
 
     families: Sequence[Family]
     parts: int = 1
+    began: float = field(factory=time.time)
     _places: dict[tuple[Family, tuple[str, ...]], int] = field(init=False, factory=dict)
     _size: int = field(init=False, default=0)
     _cells: memoryview[int] = field(init=False)
@@ -113,6 +119,23 @@ class Board:
     def totals(self) -> list[int]:
         """Every cell, added up over the parts."""
         return [sum(cells) for cells in zip(*self._each(), strict=True)]
+
+    def counted(self) -> Iterator[tuple[Family, list[tuple[tuple[str, ...], list[int]]]]]:
+        """What is shown of each family: the labels of its series, and their cells added up."""
+        totals = self.totals()
+        for family in self.families[1:]:
+            many = len(family.series) > MANY
+            found = []
+            for labels in family.series:
+                place = self._places[family, labels]
+                cells = totals[place : place + family.width]
+                if family.kind is Kind.HISTOGRAM:
+                    shown = any(cells) or not family.labels
+                else:
+                    shown = family.kind is Kind.GAUGE or not many or bool(cells[0])
+                if shown:
+                    found.append((labels, cells))
+            yield family, found
 
     def processes(self) -> list[int]:
         """The identifiers of the processes, by their numbers; 0 for one that is not there yet."""

@@ -25,6 +25,9 @@ from zope.interface import implementer
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The identifier of the request that is being handled, empty outside of requests."""
 
+route: ContextVar[str] = ContextVar("route", default="")
+"""The name of what that request has asked for, such as ``manifest``."""
+
 process_fields: dict[str, Any] = {}
 """Fields that this process adds to each record, where several write one log."""
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.logger import globalLogPublisher
 
 from . import __version__
 from .config.settings import Settings
 from .interfaces import (
+    IAccessPolicy,
     IEventReporter,
     IFailureReporter,
     ILastPulls,
@@ -29,12 +30,16 @@ from .interfaces import (
 from .metadata.event_log import SqliteEventLog
 from .metadata.last_pulls import SqliteLastPulls
 from .metadata.sqlite import SqliteMetadata
+from .model.access import Identity, Right
 from .model.events import Event
+from .model.names import RepositoryName
 from .plugins import discover
+from .registry.guarded import Guard
 from .registry.references import references
 from .reporters.courier import Courier
 from .reporters.dispatcher import Stream
 from .reporters.envelope import Place
+from .reporters.feed import Caps, Feed
 from .reporters.last_pulls import LastPulls
 from .reporters.observing import Watcher
 from .reporters.pulls import Pulls
@@ -46,14 +51,16 @@ from .world import World
 class Reporting:
     """What tells others what happens in this process.
 
-    ``pulls`` takes note of pulls, if anybody wants them; ``watcher`` sees everything else.
+    ``pulls`` takes note of pulls, if anybody wants them; ``watcher`` sees everything else;
+    ``feed`` lets clients follow events, where they may.
     """
 
     relay: Relay
     pulls: Pulls | None
     watcher: Watcher
     last_pulls: ILastPulls
-    living: Sequence[ILifecycle] = ()
+    living: list[ILifecycle] = field(factory=list)
+    feed: Feed | None = None
     delivers: bool = False
 
     async def start(self, first: bool) -> None:
@@ -71,6 +78,11 @@ class Reporting:
             recorded = self.pulls is not None and self.pulls.last is not None
             await self.last_pulls.record(time.time() if recorded else None)
             await self.relay.start()
+
+    def end_streams(self) -> None:
+        """Let nobody follow events any more: streams would not end by themselves."""
+        if self.feed is not None:
+            self.feed.close()
 
     async def stop(self) -> None:
         """Write down what was noted, and end."""
@@ -94,10 +106,15 @@ def endpoint_cursor(name: str) -> str:
 
 
 def report_to(
-    settings: Settings, world: World, metadata: SqliteMetadata, driver: IStorageDriver
+    settings: Settings,
+    world: World,
+    metadata: SqliteMetadata,
+    driver: IStorageDriver,
+    policy: IAccessPolicy | None = None,
 ) -> Reporting:
     """Make the reporters that the settings want.
 
+    :param policy: says who may see what; without one everybody may see everything.
     :raises ValueError: one refuses its settings.
     """
     notifications = settings.notifications
@@ -115,9 +132,10 @@ def report_to(
     reactor = world.reactor
     relay = Relay(log, couriers, reactor, notifications.retention, notifications.backlog)
     pulling = [each for _, each in told if each.pulls]
+    everything = notifications.stream.enabled and notifications.stream.pulls
 
     def wants(event: Event) -> bool:
-        return any(each.wants(event) for each in pulling)
+        return everything or any(each.wants(event) for each in pulling)
 
     database = SqliteLastPulls(metadata)
     last = LastPulls(database) if settings.retention.by_pulls else None
@@ -129,10 +147,11 @@ def report_to(
     )
     return Reporting(
         relay,
-        Pulls(log, reactor, wants, last=last) if pulling or last is not None else None,
+        Pulls(log, reactor, wants, last=last) if pulling or everything or last else None,
         watcher,
         database,
         [each for _, each in made if ILifecycle.providedBy(each)],
+        _feed(settings, log, reactor, policy) if notifications.stream.enabled else None,
     )
 
 
@@ -153,6 +172,19 @@ def _webhooks(settings: Settings, world: World) -> list[tuple[str, Any]]:
         )
         for each in enabled
     ]
+
+
+def _feed(
+    settings: Settings, log: SqliteEventLog, reactor: Any, policy: IAccessPolicy | None
+) -> Feed:
+    """What lets clients follow events."""
+    stream = settings.notifications.stream
+
+    def may(identity: Identity, right: Right, repository: RepositoryName) -> bool:
+        return policy is None or Guard(identity, policy).may(right, repository)
+
+    caps = Caps(stream.peridentity, stream.streams, stream.heartbeat)
+    return Feed(log, reactor, place_of(settings), may, policy is not None, caps)
 
 
 def _streams(

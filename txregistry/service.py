@@ -39,7 +39,7 @@ from .http.app import RegistryApp
 from .http.counting import HttpCounters
 from .http.limits import Limits
 from .http.proxies import Proxies
-from .http.replay import Replay
+from .http.replay import UNUSUAL, Replay
 from .http.rules import Rules
 from .http.site import RegistrySite
 from .http.throttle import Buckets, Throttle
@@ -48,10 +48,12 @@ from .interfaces import (
 )
 from .listening import Listener, listen, listen_plain
 from .mail import MailHook, smtp_delivery
+from .reporters.otlp_settings import telemetry_of
 from .shared import SharedFlags
 from .signals import end
 from .systemd import Notifier, Pulse
 from .tally import ReactorCounters, make_board
+from .telemetry import measure, trace
 from .tls import CurrentContext
 from .watchdog import Watchdog
 
@@ -135,14 +137,18 @@ def make_site(
         registry.admission.keys,
         counted,
         shut,
+        registry.reporting.feed,
+        registry.office,
     )
     access = settings.log.accesslog
     counters = HttpCounters(part, reactor) if part is not None else None
-    replay = None
-    if http.fast.answers:
-        changing = registry.core.metadata
-        replay = Replay(changing, http.fast.answers, counted, counters, shut)
     watcher = registry.reporting.watcher
+    replay, traced = None, watcher.traces is not None
+    if http.fast.answers:
+        # What says of a trace is another one each time.
+        unusual = UNUSUAL | {b"traceparent"} if traced else UNUSUAL
+        changing = registry.core.metadata
+        replay = Replay(changing, http.fast.answers, counted, counters, shut, unusual)
     site = RegistrySite(
         app.resource(),
         reactor,
@@ -152,7 +158,8 @@ def make_site(
             reactor,
             not access.disabled,
             access.delay,
-            watcher.request if watcher.requests else None,
+            watcher.request if watcher.requests or traced else None,
+            traced,
         ),
         headers,
         replay,
@@ -190,12 +197,16 @@ def make_admin(
         from .looked_up import of_registry
         from .metrics import Metrics
 
-        flush = site.counters.flush if site.counters is not None else None
-        shown = Metrics(board, registry.world, of_registry(registry, flush))
+        shown = Metrics(board, registry.world, of_registry(registry, flush_of(site)))
         metrics[settings.http.debug.prometheus.path] = shown.render
     app = AdminApp(probes, lambda: site.draining, health.failing, health.switch, metrics)
     quiet = AccessLog(reactor, False)
     return RegistrySite(app.resource(), reactor, site.limits, registry.world.in_thread, quiet)
+
+
+def flush_of(site: RegistrySite) -> Callable[[], object] | None:
+    """What counts the requests of a site that are not counted yet."""
+    return site.counters.flush if site.counters is not None else None
 
 
 @define(eq=False)
@@ -340,6 +351,7 @@ class RegistryService(Service):
             await listener.stop()
         if not self.failed:
             _log.info("draining, for {patience} s at most", patience=self._patience)
+            self.registry.reporting.end_streams()
             await self.site.drain(self._patience)
         if self.health is not None:
             self.health.stop()
@@ -420,8 +432,10 @@ def make_service(
     share = share or Share()
     settings = loaded.settings
     tls = CurrentContext(settings.http.tls) if settings.http.tls.certificate is not None else None
+    telemetry = telemetry_of(os.environ)
     board = part = None
-    if settings.http.debug.addr and settings.http.debug.prometheus.enabled:
+    shown = bool(settings.http.debug.addr and settings.http.debug.prometheus.enabled)
+    if shown or telemetry.metrics is not None:
         board = share.board or make_board(settings)
         part = Part(board, share.number)
     flags = share.flags
@@ -437,12 +451,15 @@ def make_service(
             # Nothing leaves the log of events before it is in this one.
             written = changes
             registry.reporting.relay.upto = lambda: written.position
+    trace(telemetry, registry, settings)
     site = make_site(settings, registry, reactor, share.of, tls, part, shut, failures)
     admin = health = None
     if share.number == 0:
         health = Health(reactor, checks_of(settings, registry, changes), flags)
+    if board is not None and share.number == 0:
+        measure(telemetry, registry, board, flush_of(site))
     if settings.http.debug.addr and health is not None:
-        admin = make_admin(settings, registry, site, health, reactor, board)
+        admin = make_admin(settings, registry, site, health, reactor, board if shown else None)
     return RegistryService(
         settings,
         reactor,

@@ -13,7 +13,7 @@ import os
 import secrets
 import zlib
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,22 @@ class KeyLocks:
 
         :raises StorageUnavailable: the file system refuses locks.
         """
-        slot = zlib.crc32(key.encode()) % SLOTS
+        async with self._holding(zlib.crc32(key.encode()) % SLOTS):
+            yield
+
+    @asynccontextmanager
+    async def holding_all(self, keys: Iterable[str]) -> AsyncIterator[None]:
+        """Hold the locks of some keys; one who does this may wait for another who does, in order.
+
+        :raises StorageUnavailable: the file system refuses locks.
+        """
+        async with AsyncExitStack() as held:
+            for slot in sorted({zlib.crc32(key.encode()) % SLOTS for key in keys}):
+                await held.enter_async_context(self._holding(slot))
+            yield
+
+    @asynccontextmanager
+    async def _holding(self, slot: int) -> AsyncIterator[None]:
         here = self._slots.setdefault(slot, DeferredLock())
         await here.acquire()
         try:

@@ -61,6 +61,7 @@ class WorkerLine(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """No more bytes will come."""
+        self.transport = None
         self._lost()
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
-from .config.load import PATH_VARIABLE, ConfigurationMistakes, Loaded, load
+from .config.environment import PATH_VARIABLE
+from .config.load import ConfigurationMistakes, Loaded, load
 from .interfaces import IAccessPolicyMaker, IAuthenticatorMaker, IReporterMaker, IStorageMaker
 from .log import LineObserver, LogStyle, observer
 from .plugins import discover

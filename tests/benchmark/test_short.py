@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tools import require_tool
 
 HERE = Path(__file__).parent
@@ -87,3 +88,17 @@ def test_the_driver_for_azure_beside_its_package(tmp_path: Path) -> None:
     for name, each in found["workloads"].items():
         assert each["notes"] == [], name
         assert all(part["value"] > 0 for rounds in each["rounds"] for part in rounds), name
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["delivering.py", "--events", "300", "--rounds", "1", "--seconds", "0.3"], "events/s"),
+        (["collecting.py", "--blobs", "100", "--tags", "20", "--seconds", "1"], "collected in"),
+    ],
+)
+def test_what_has_a_program_of_its_own(tmp_path: Path, words: list[str], told: str) -> None:
+    command = [sys.executable, str(HERE / words[0]), *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert told in done.stdout

@@ -151,10 +151,8 @@ validation: {manifests: {urls: {allow: ["("]}}}
 @pytest.mark.parametrize(
     "section",
     [
-        "reporting: {bugsnag: {apikey: secret}}",
         "proxy: {remoteurl: https://registry.example}",
         "middleware: {}",
-        "reporting: {bugsnag: {apikey: x}}",
         "http: {tls: {letsencrypt: {cachefile: x}}}",
         "loglevel: debug",
     ],
@@ -226,6 +224,27 @@ def test_environment_parents_before_parts(tmp_path: Path) -> None:
     settings = read(tmp_path, text, environ).settings
     assert (settings.http.addr, settings.http.prefix) == (":7", "/b/")
     assert (settings.storage.driver, settings.storage.delete.enabled) == ("inmemory", True)
+
+
+def test_environment_has_elements_of_lists(tmp_path: Path) -> None:
+    """One after the other, whatever order their names have; the file's first ones stay."""
+    text = "version: 0.1\nnotifications: {endpoints: [{name: zero, url: 'http://a/'}]}\n"
+    prefix = "REGISTRY_NOTIFICATIONS_ENDPOINTS"
+    environ = {f"{prefix}_{n}_NAME": f"number-{n}" for n in range(1, 12)}
+    environ |= {f"{prefix}_{n}_URL": f"http://b/{n}" for n in range(12)}
+    environ |= {f"{prefix}_2": "{name: whole, url: 'http://c/', headers: {A: [b]}}"}
+    environ |= {f"{prefix}_3_IGNORE_ACTIONS": "[pull]"}
+    loaded = read(tmp_path, text, environ)
+    endpoints = loaded.settings.notifications.endpoints
+    assert [each.url for each in endpoints] == [f"http://b/{n}" for n in range(12)]
+    names = ["zero", "number-1", "number-2", *(f"number-{n}" for n in range(3, 12))]
+    assert [each.name for each in endpoints] == names
+    assert endpoints[2].headers == {"A": ("b",)}
+    assert endpoints[3].ignore.actions == ("pull",)
+    assert mistakes(tmp_path, text, {f"{prefix}_2_URL": "http://b/", f"{prefix}_X_URL": "y"}) == [
+        f"environment {prefix}_X_URL: names no option; did you mean {prefix}_0_URL?",
+        f"environment {prefix}_2_URL: there is no number 2: the next one would be 1",
+    ]
 
 
 def test_environment_mistakes(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Notes(AccessLog):
         super().__init__(None, True)
         self.noted: list[Access] = []
 
-    def note(self, request: Access) -> None:
+    def note(self, request: Access, traceparent: str = "") -> None:
         self.noted.append(request)
 
 

@@ -22,9 +22,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 from unreliable import Unreliable
+from zope.interface import noLongerProvides
 
 from txregistry.finishing import together
-from txregistry.interfaces import Due, ILifecycle, IStorageDriver, IWorld, ReviewKind, StorageError
+from txregistry.interfaces import (
+    Due,
+    ILifecycle,
+    IRemoving,
+    IStorageDriver,
+    IWorld,
+    ReviewKind,
+    StorageError,
+)
 from txregistry.metadata.collection import SqliteCollection
 from txregistry.metadata.history import SqliteHistory
 from txregistry.metadata.inventory import SqliteInventory
@@ -552,13 +561,16 @@ async def _waste(scene: Scene) -> set[Digest]:
     return {Digest.of(each) for each in (kept, b"{}", b"two")}
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("behind", [False, True])
 @pytest_twisted.ensureDeferred
 async def test_cut_at_every_step(
-    scene: Scene, behind: bool, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, behind: bool, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever a collector ends, the next one brings it to the same end."""
     steps = Steps(scene.driver, scene.metadata)
+    if not together:
+        noLongerProvides(steps.unreliable, IRemoving)
     scene.driver = checked(steps.unreliable, "memory", scene.world)
     number = 0
     while True:
@@ -591,7 +603,7 @@ async def test_cut_at_every_step(
         await scene.registry.delete_tag(RepositoryName("a"), Tag("kept"))
         await scene.collect_all()
         assert await scene.stored() == set()
-    assert number > 20
+    assert number > (12 if together else 20)
 
 
 # --- everything at once ------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from txregistry.metadata.event_log import SqliteEventLog
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.events import Event, EventAction, LoggedEvent
 from txregistry.model.names import RepositoryName, Tag
-from txregistry.reporters.courier import Courier
+from txregistry.reporters.courier import WINDOW, Courier
 from txregistry.reporters.relay import Relay
 from txregistry.testing.observer import LoggedFailures
 from txregistry.world import StillWorld
@@ -395,6 +395,45 @@ async def test_the_database_may_fail_for_a_while(
     bench.pass_time(3)
     assert bench.reporter.taken == ["a:1"]
     assert await bench.state() == (0, 0, 0)
+
+
+@asynchronous
+async def test_deliveries_go_on_while_the_database_writes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is taken meanwhile comes once."""
+    bad, release, advance = True, Deferred[None](), SqliteEventLog.advance
+
+    async def slow(*arguments: Any) -> None:
+        await release
+        await advance(*arguments)
+
+    bench.reporter.refused = lambda event: bad and event.repository == "a"
+    await bench.happen(event("a", "1"))
+    bad = False
+    monkeypatch.setattr(SqliteEventLog, "advance", slow)
+    await bench.happen(event("b", "1"))
+    bench.pass_time(6)
+    await bench.happen(event("a", "2"), event("b", "2"))
+    assert bench.reporter.taken == ["b:1", "a:1", "b:2"], "the lane waits to be looked at"
+    release.callback(None)
+    bench.pass_time(1)
+    assert bench.reporter.taken == ["b:1", "a:1", "b:2", "a:2"]
+    assert await bench.state() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("lanes", [1, 5000])
+@pytest.mark.parametrize("way", ["dead", "slow"])
+@asynchronous
+async def test_little_is_in_memory_however_much_waits(bench: Bench, lanes: int, way: str) -> None:
+    setattr(bench.reporter, way, True)
+    await bench.happen(*[event(f"r{n % lanes}", str(n)) for n in range(5000)])
+    bench.pass_time(5)
+    await bench.happen(event("r0"))
+    held = [each for queue in bench.courier._fresh.values() for each in queue]
+    assert 0 < len(held) <= 5 * WINDOW
+    assert len(bench.courier._put) + len(bench.courier._heads) == 0
+    assert (await bench.state())[0] == 5001
 
 
 # --- what is kept ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from twisted.logger import Logger, globalLogPublisher
 from txregistry.http.access import AccessLog
 from txregistry.http.problems import answer_to
 from txregistry.interfaces import FailureSeen, RecordSeen, RequestSeen
-from txregistry.log import Access, request_id
+from txregistry.log import Access, request_id, route
 from txregistry.reporters import dispatcher
 from txregistry.reporters.dispatcher import Stream
 from txregistry.reporters.observing import Watcher
@@ -130,7 +130,7 @@ def test_failures_and_records(clock: Clock, logged_failures: LoggedFailures) -> 
     watcher = Watcher(clock, (), [stream(failures, clock)], [stream(records, clock)])
     assert watcher.logging
     globalLogPublisher.addObserver(watcher)
-    token = request_id.set("request")
+    token, place = request_id.set("request"), route.set("manifest")
     try:
         try:
             raise LookupError("unexpected")
@@ -140,12 +140,13 @@ def test_failures_and_records(clock: Clock, logged_failures: LoggedFailures) -> 
         Logger(namespace="txregistry.reporters.own").warn("not this")
     finally:
         request_id.reset(token)
+        route.reset(place)
         globalLogPublisher.removeObserver(watcher)
     clock.advance(1)
     assert logged_failures.expect(LookupError)
     (failure,) = failures.taken
     assert isinstance(failure, FailureSeen)
-    assert failure.request_id == "request"
+    assert (failure.request_id, failure.route) == ("request", "manifest")
     assert answer is not None
     assert isinstance(answer.body, bytes)
     assert failure.incident in answer.body.decode()

@@ -46,6 +46,19 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     assert "hush" not in text
     assert text.count("(hidden)") >= 2
     assert "receiver.example" in text
+    text = shown(loaded(tmp_path, "{name: one, url: 'https://u:hush@h/x@y'}"), origins=False)
+    assert "hush" not in text
+    assert "https://(hidden)@h/x@y" in text
+
+
+def test_passwords_in_addresses_are_not_shown(tmp_path: Path) -> None:
+    text = "{name: one, url: 'https://user:p%40ss@receiver.example/hook?x=a@b'}"
+    more = "health: {http: [{uri: 'http://u:pass@other.example/'}]}"
+    text = shown(loaded(tmp_path, text, more), origins=True)
+    assert "ss@" not in text
+    assert "user" not in text
+    assert "https://(hidden)@receiver.example/hook?x=a@b" in text
+    assert "http://(hidden)@other.example/" in text
 
 
 @pytest.mark.parametrize(

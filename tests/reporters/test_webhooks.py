@@ -286,9 +286,12 @@ def test_dead_endpoints_are_told_of(stage: Stage) -> None:
         assert time.monotonic() < deadline, found
     assert "no address that may be connected to" in found["linklocal"]["trouble"]
     assert found["dead"]["behind"] > 0
+    assert found["dead"]["lag"] > 0
     assert found["plain"]["trouble"] == ""
     text = stage.command("endpoints")
-    assert re.search(r"^dead: \d+ behind, .*not getting on: .*refused", text, re.M)
+    assert re.search(
+        r"^dead: \d+ behind, the oldest for \d+\.\d s, .*not getting on: .*refused", text, re.M
+    )
 
 
 def test_tail(stage: Stage) -> None:

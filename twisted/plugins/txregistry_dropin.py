@@ -10,6 +10,8 @@ from txregistry.auth.ldap_maker import LdapMaker
 from txregistry.auth.oidc_maker import OidcMaker
 from txregistry.auth.rules_maker import RulesMaker
 from txregistry.auth.silly_maker import SillyMaker
+from txregistry.reporters.bugsnag_maker import BugsnagMaker
+from txregistry.reporters.newrelic_maker import NewRelicMaker
 from txregistry.storage.azure_maker import AzureMaker
 from txregistry.storage.makers import FilesystemMaker, MemoryMaker
 from txregistry.storage.s3_settings import S3Maker
@@ -29,3 +31,5 @@ ldap_authenticator = LdapMaker()
 rules_policy = RulesMaker()
 oidc_authenticator = OidcMaker()
 certificate_authenticator = CertificateMaker()
+bugsnag_reporter = BugsnagMaker()
+newrelic_reporter = NewRelicMaker()

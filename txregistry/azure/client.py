@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from attrs import define, evolve, field, frozen
 
 from ..interfaces import IWorld
+from . import batches
 from .credentials import Credential, Identity, SharedKey
 from .documents import (
     BlockList,
@@ -113,6 +116,33 @@ class BlobClient:
                     raise
 
         await self.retries.run(attempt)
+
+    async def delete_blobs(self, names: Sequence[str]) -> None:
+        """Blob Batch of Delete Blob; those that are not there do no harm.
+
+        :raises AzureError: some could not be removed; it tells of the first.
+        """
+        for place in range(0, len(names), batches.MOST):
+            some = partial(self._delete_together, names[place : place + batches.MOST])
+            await self.retries.run(some)
+
+    async def _delete_together(self, names: Sequence[str], number: int) -> None:
+        operation, dated = "Blob Batch", {"x-ms-date": formatdate(self._now(), usegmt=True)}
+        requests = [Request("Delete Blob", "DELETE", self._path(name), {}, dated) for name in names]
+        parts = [await self.credential.sign(each) for each in requests]
+        boundary = f"batch_{uuid4()}"
+        headers = {"Content-Type": f"multipart/mixed; boundary={boundary}"}
+        query = {"restype": "container", "comp": "batch"}
+        path, body = f"{self.endpoint.path}/{self.container}", batches.written(parts, boundary)
+        response = await self._attempt(Request(operation, "POST", path, query, headers, body))
+        media_type = response.headers.get("content-type", "")
+        try:
+            answers = batches.read(media_type, await response.body(operation), len(parts))
+        except ValueError as error:
+            raise AzureError(operation, response.status, "UnexpectedAnswer", str(error)) from None
+        for name, answer in zip(names, answers, strict=True):
+            if answer.status not in (202, 404):
+                raise AzureError(operation, answer.status, answer.code, f"removing {name}")
 
     async def list_blobs(self, prefix: str, delimiter: str, marker: str, limit: int) -> Page:
         """List Blobs: at most ``limit`` names, possibly none although there are more."""

@@ -142,18 +142,22 @@ def show(chosen: argparse.Namespace) -> int:
 @_complaining
 def tell(chosen: argparse.Namespace) -> int:
     """Tell how far each endpoint has come."""
+    from ..reporters.relay import lag
+
     with _opened(chosen) as (log, _):
-        last = log.last()
+        last, now = log.last(), time.time()
         found = wait(log.counted())
-        lines = [_line(cursor, last) for cursor in found]
+        lines = [_line(cursor, last, wait(lag(log, cursor, now))) for cursor in found]
         if chosen.json:
             print(json.dumps(lines, indent=2))
             return GOOD
         if not lines:
             print("no endpoint has been served yet")
         for line in lines:
-            text = f"{line['name']}: {line['behind']} behind, {line['waiting']} refused and waiting"
-            text += f", {line['dead']} dead letters"
+            text = f"{line['name']}: {line['behind']} behind"
+            if line["behind"]:
+                text += f", the oldest for {line['lag']:.1f} s"
+            text += f", {line['waiting']} refused and waiting, {line['dead']} dead letters"
             if line["dropped"]:
                 text += f", {line['dropped']} missed"
             if line["trouble"]:
@@ -168,12 +172,13 @@ def tell(chosen: argparse.Namespace) -> int:
     return GOOD
 
 
-def _line(cursor: Cursor, last: int) -> dict[str, Any]:
+def _line(cursor: Cursor, last: int, seconds: float) -> dict[str, Any]:
     return {
         "name": cursor.name.partition("/")[2],
         "kind": cursor.name.partition("/")[0],
         "position": cursor.position,
         "behind": max(0, last - cursor.position),
+        "lag": round(seconds, 3),
         "waiting": cursor.waiting,
         "dead": cursor.dead,
         "dropped": cursor.dropped,
@@ -231,11 +236,11 @@ def _named(log: Any, name: str) -> Cursor:
 
 def _wants(settings: Any, name: str) -> Callable[[Any], bool]:
     """What an endpoint wants to be told; reporters are asked when they are told."""
-    from ..reporters.webhook import Selection
+    from ..reporters.webhook import selection_of
 
     for endpoint in settings.notifications.endpoints:
         if endpoint.name == name:
-            return Selection.of(endpoint).wants
+            return selection_of(endpoint).wants
     return lambda event: True
 
 

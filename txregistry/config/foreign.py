@@ -9,8 +9,6 @@ from __future__ import annotations
 _LATER = "is not supported by this version; remove it, "
 
 UNSUPPORTED = {
-    "reporting.bugsnag": _LATER + "and read the log",
-    "reporting.newrelic": _LATER + "and read the log",
     "middleware": _LATER + "since nothing would be called",
     "proxy": _LATER + "and mirror with a copying client, since nothing would be pulled through",
     "policy": _LATER + "since nothing would be refused",

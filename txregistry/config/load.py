@@ -6,33 +6,29 @@ May import the interfaces and other modules of this room.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from attrs import define, evolve, field, frozen, has
+from attrs import define, evolve, field, frozen
 
-from ..auth.access_settings import Access
 from ..auth.rules_maker import RULES
 from ..auth.settings import Auth
 from ..interfaces import (
     IAccessPolicyMaker,
     IAuthenticatorMaker,
-    IMaker,
     IReporterMaker,
     IStorageMaker,
 )
-from ..model.options import Secret, Workers
+from ..model.options import Workers
 from ..reporters.settings import Reporting
+from .environment import PATH_VARIABLE, Overlay, makers_below
 from .nodes import Mistake, Node, Reading
 from .settings import Settings, Storage
-from .structuring import Structuring, _optional, options_of
+from .structuring import Structuring, options_of
 
-ENVIRONMENT = "REGISTRY_"
-PATH_VARIABLE = "REGISTRY_CONFIGURATION_PATH"
 VERSION = "0.1"
 DEFAULT_DRIVER = "filesystem"
 OF_RULES = ("groups", "rules")
@@ -120,7 +116,8 @@ def load(
     loading = _Loading(
         makers, authenticators or {}, others, reporters or {}, Structuring(base), reading
     )
-    root = loading.overlay(root, environ)
+    below = makers_below(makers, loading.authenticators, others, loading.reporters)
+    root = Overlay(below, reading).over(root, environ)
     settings = loading.settings(root)
     mistakes = (*reading.mistakes, *loading.structuring.mistakes)
     if mistakes or settings is None:
@@ -333,116 +330,3 @@ class _Loading:
             return settings
         self.structuring.notices.append(f"{origin}: workers: auto is 1 here: {reason}")
         return evolve(settings, workers=Workers(1))
-
-    # --- the environment ---------------------------------------------------------------------
-
-    def overlay(self, root: Node, environ: Mapping[str, str]) -> Node:
-        """Put the environment's values over the file's, parents before their parts."""
-        for name in sorted(environ):
-            if name.startswith(ENVIRONMENT) and name != PATH_VARIABLE:
-                root = self._override(root, name, environ[name])
-        return root
-
-    def _override(self, root: Node, name: str, text: str) -> Node:
-        origin = f"environment {name}"
-        words = name.removeprefix(ENVIRONMENT).lower().split("_")
-        keys, secret = self._resolve(Settings, words), False
-        if keys is None and words[-1] == "file":
-            keys = self._resolve(Settings, words[:-1], only_secret=True)
-            secret = keys is not None
-        if keys is None:
-            self.reading.mistakes.append(
-                Mistake(origin, "", f"names no option{self._similar(name)}")
-            )
-            return root
-        if secret:
-            try:
-                node: Node | None = Node(Path(text).read_text().strip(), origin)
-            except OSError as error:
-                self.reading.mistakes.append(Mistake(origin, "", f"cannot be read: {error}"))
-                return root
-        else:
-            node = self.reading.text(text, origin, lines=False) or Node(None, origin)
-        if keys == ["storage"] and node is not None and isinstance(node.value, str):
-            return self._switch_driver(root, node)
-        return _replaced(root, keys, node)
-
-    def _switch_driver(self, root: Node, node: Node) -> Node:
-        """``REGISTRY_STORAGE=name`` takes another driver and keeps the other options."""
-        storage = root.value.get("storage") or Node({}, node.origin)
-        kept = {
-            name: value
-            for name, value in storage.value.items()
-            if name not in self.makers or name == node.value
-        }
-        kept.setdefault(node.value, Node({}, node.origin))
-        return _replaced(root, ["storage"], Node(kept, node.origin))
-
-    def _resolve(
-        self, settings: type, words: list[str], only_secret: bool = False
-    ) -> list[str] | None:
-        """The keys that the words of a variable's name lead to."""
-        if not words:
-            return []
-        sections: dict[str, Any] = dict(get_type_hints(settings))
-        known = {name: sections[name] for name in options_of(settings)}
-        if settings is Settings:
-            known["version"] = str
-        known.update(self._below(settings))
-        for count in range(1, len(words) + 1):
-            for joint in ("", "_", "-"):
-                name = joint.join(words[:count])
-                if name not in known:
-                    continue
-                inner = _optional(known[name])
-                rest = words[count:]
-                if isinstance(inner, type) and has(inner):
-                    below = self._resolve(inner, rest, only_secret)
-                    if below is not None:
-                        return [name, *below]
-                elif not rest and (not only_secret or inner is Secret):
-                    return [name]
-                elif rest and "Mapping" in str(inner):
-                    return [name, "_".join(rest)]
-        return None
-
-    def _below(self, settings: type) -> dict[str, type]:
-        """Sections that plugins describe, and those they are in."""
-        if settings is Settings:
-            return {"storage": Storage, "auth": Auth, "reporting": Reporting}
-        makers: Mapping[str, IMaker] = {}
-        if settings is Storage:
-            makers = self.makers
-        elif settings is Auth:
-            makers = self.authenticators
-        elif settings is Access:
-            makers = self.policies
-        elif settings is Reporting:
-            makers = self.reporters
-        return {name: maker.settings for name, maker in makers.items()}
-
-    def _similar(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self._variables(Settings, ENVIRONMENT[:-1]), 1)
-        return f"; did you mean {close[0]}?" if close else ""
-
-    def _variables(self, settings: type, prefix: str) -> list[str]:
-        found: list[str] = []
-        hints = get_type_hints(settings)
-        known = {name: hints[name] for name in options_of(settings)}
-        known.update(self._below(settings))
-        for name, hint in known.items():
-            variable, inner = f"{prefix}_{name.upper()}", _optional(hint)
-            found.append(variable)
-            if isinstance(inner, type) and has(inner):
-                found += self._variables(inner, variable)
-        return found
-
-
-def _replaced(root: Node, keys: list[str], node: Node | None) -> Node:
-    """A tree with one value in another's place."""
-    if not keys:
-        return node if node is not None else root
-    content = dict(root.value) if isinstance(root.value, dict) else {}
-    below = content.get(keys[0]) or Node({}, node.origin if node is not None else root.origin)
-    content[keys[0]] = _replaced(below, keys[1:], node)
-    return evolve(root, value=content)

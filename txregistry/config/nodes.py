@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 MAXIMUM_NODES = 50_000
 _PREFIX = "tag:yaml.org,2002:"
@@ -124,3 +124,25 @@ def plain(node: Node) -> Any:
     if isinstance(node.value, Sequence) and not isinstance(node.value, str):
         return [plain(item) for item in node.value]
     return node.value
+
+
+def replaced(root: Node, keys: Sequence[str | int], node: Node) -> Node:
+    """A tree with one value in another's place.
+
+    :param keys: names, and numbers of entries of lists; the one behind the last entry adds one.
+    :raises IndexError: with a sentence, if entries before that are missing.
+    """
+    if not keys:
+        return node
+    key, *rest = keys
+    if isinstance(key, int):
+        entries = list(root.value) if isinstance(root.value, list) else []
+        if key > len(entries):
+            raise IndexError(f"there is no number {key}: the next one would be {len(entries)}")
+        if key == len(entries):
+            entries.append(Node({}, node.origin))
+        entries[key] = replaced(entries[key], rest, node)
+        return evolve(root, value=entries)
+    content = dict(root.value) if isinstance(root.value, dict) else {}
+    content[key] = replaced(content.get(key) or Node({}, node.origin), rest, node)
+    return evolve(root, value=content)

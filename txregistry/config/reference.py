@@ -7,6 +7,7 @@ May import other modules of this room and the built-in makers.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
 from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
+from ..reporters.bugsnag_maker import BugsnagMaker
+from ..reporters.newrelic_maker import NewRelicMaker
 from ..storage.azure_maker import AzureMaker
 from ..storage.makers import FilesystemMaker, MemoryMaker
 from ..storage.s3_settings import S3Maker
@@ -42,6 +45,8 @@ AUTHENTICATORS = (
     CredMaker(),
     SillyMaker(),
 )
+
+REPORTERS = (NewRelicMaker(), BugsnagMaker())
 
 MASK = "(hidden)"
 """In place of a secret."""
@@ -79,9 +84,10 @@ Configuration
 
 The configuration is a YAML file in the shape of CNCF distribution's. Every option can be
 overridden by a variable of the environment: ``REGISTRY_`` and the option's path in upper case,
-joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. Secrets may be given as
-files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without a file the packaged sample is used, which
-``REGISTRY_CONFIGURATION_PATH`` replaces.
+joined by ``_``, as in ``REGISTRY_HTTP_ADDR``; its value is read as YAML. Elements of a list of
+sections are named by their number, as in ``REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL``; one may be
+added behind the last. Secrets may be given as files, as in ``REGISTRY_HTTP_SECRET_FILE``. Without
+a file the packaged sample is used, which ``REGISTRY_CONFIGURATION_PATH`` replaces.
 
 Relative paths are relative to the file's directory. Durations are written ``10s``, ``1h30m`` or
 ``168h``, sizes ``4MiB`` or ``50GiB``. ``txregistry check-config`` tells every mistake at once;
@@ -147,6 +153,9 @@ def reference_page() -> str:
         text = f"Authentication by {authenticator.summary}."
         parts += _plugin(authenticator, f"auth.{authenticator.name}", text)
     parts += _sections(Auth, "auth")
+    for reporter in REPORTERS:
+        text = f"A reporter: {reporter.summary} (:doc:`reporting`)."
+        parts += _plugin(reporter, f"reporting.{reporter.name}", text)
     for name in options_of(Settings):
         inner = _optional(get_type_hints(Settings)[name])
         if has(inner):
@@ -239,7 +248,7 @@ def written_value(value: Any, kind: Any = None) -> str:
         return MASK
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return json.dumps(_plain(value))
-    return str(value)
+    return _without_password(str(value))
 
 
 def _plain(value: Any) -> Any:
@@ -255,7 +264,14 @@ def _plain(value: Any) -> Any:
         return {str(n): MASK if n in SECRETS else _plain(item) for n, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+    if isinstance(value, (int, float, bool)) or value is None:
+        return value
+    return _without_password(str(value))
+
+
+def _without_password(text: str) -> str:
+    """A text in which the credentials of an address are hidden, if it is one that has some."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]+@", rf"\1{MASK}@", text)
 
 
 def _duration(seconds: float) -> str:

@@ -40,6 +40,7 @@ class AccessLog:
     :param enabled: whether anything is written.
     :param delay: seconds that a request waits at most, 0 to write each at once.
     :param listener: is told of each request, whether it is written or not.
+    :param traced: whether it wants to know what the request says of a trace.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class AccessLog:
         reactor: Any,
         enabled: bool,
         delay: float = 0.2,
-        listener: Callable[[Access], None] | None = None,
+        listener: Callable[[Access, str], None] | None = None,
+        traced: bool = False,
     ) -> None:
+        self.traced = traced
         self.enabled = enabled or listener is not None
         self._writes = enabled
         self._listener = listener
@@ -57,10 +60,10 @@ class AccessLog:
         self._waiting: list[Access] = []
         self._call: Any = None
 
-    def note(self, request: Access) -> None:
+    def note(self, request: Access, traceparent: str = "") -> None:
         """Note a request that has ended."""
         if self._listener is not None:
-            self._listener(request)
+            self._listener(request, traceparent)
         if not self._writes:
             return
         self._waiting.append(request)

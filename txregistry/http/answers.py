@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..interfaces import IReader
+from ..interfaces import IFollowing, IReader
 from ..model.events import Pulled
 
 JSON = "application/json"
@@ -29,6 +29,13 @@ class Stream:
     length: int
     path: Path | None = None
     start: int = 0
+
+
+@frozen
+class Live:
+    """A body that goes on for as long as there is somebody to take it."""
+
+    following: IFollowing
 
 
 EVERYTHING = "*"
@@ -58,16 +65,18 @@ class Answer:
 
     status: int
     fields: Sequence[tuple[str, str]] = ()
-    body: bytes | Stream = b""
+    body: bytes | Stream | Live = b""
     length: int | None = None
     reuse: Reuse | None = None
     pulled: Pulled | None = None
 
     @property
-    def content_length(self) -> int:
-        """The Content-Length to announce."""
+    def content_length(self) -> int | None:
+        """The Content-Length to announce, None where nobody knows it."""
         if self.length is not None:
             return self.length
+        if isinstance(self.body, Live):
+            return None
         return self.body.length if isinstance(self.body, Stream) else len(self.body)
 
 

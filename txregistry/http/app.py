@@ -18,15 +18,28 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..finishing import shield
-from ..interfaces import IDoor, IGate, IKeyOffice, IRegistry, ITokenService
+from ..interfaces import (
+    IDoor,
+    IEventFeed,
+    IGate,
+    IKeyOffice,
+    IRegistry,
+    IRepositoryOffice,
+    ITokenService,
+)
 from ..log import request_id
-from ..model.access import ANONYMOUS
+from ..log import route as route_name
+from ..model.access import ANONYMOUS, Identity
 from ..model.errors import TooManyRequests, Unauthorized, Unavailable
 from . import routes
 from .addresses import Addresses
 from .answers import Answer, Reuse
 from .blobs import BlobHandlers
 from .credentials import Challenges, read_credentials
+from .deleting import DeletionHandlers
+from .events import EventHandlers
+from .history import HistoryHandlers
+from .holdings import HoldingHandlers
 from .keys import KeyHandlers
 from .lists import ListHandlers
 from .manifests import ManifestHandlers
@@ -58,6 +71,8 @@ class RegistryApp:
     :param keys: makes API keys, where this registry does.
     :param throttle: counts requests.
     :param shut: tells whether nobody is served for now.
+    :param feed: lets clients follow events, where this registry does.
+    :param office: tells of repositories what the specification does not ask, where there is one.
     """
 
     def __init__(
@@ -70,6 +85,8 @@ class RegistryApp:
         keys: IKeyOffice | None = None,
         throttle: Throttle | None = None,
         shut: Callable[[], bool] | None = None,
+        feed: IEventFeed | None = None,
+        office: IRepositoryOffice | None = None,
     ) -> None:
         self._door = door
         self._throttle = throttle
@@ -111,10 +128,16 @@ class RegistryApp:
             table[routes.TOKEN_KEYS] = {"GET": issuing.keys}
             served += routes.TOKEN_ROUTES
         if keys is not None:
-            office = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
-            table[routes.KEYS] = {"GET": office.listed, "POST": office.make}
-            table[routes.KEY] = {"DELETE": office.revoke}
+            of_keys = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
+            table[routes.KEYS] = {"GET": of_keys.listed, "POST": of_keys.make}
+            table[routes.KEY] = {"DELETE": of_keys.revoke}
             served += routes.KEY_ROUTES
+        if feed is not None:
+            table[routes.EVENTS] = {"GET": EventHandlers(feed, self._identify).follow}
+            served += routes.EVENT_ROUTES
+        if office is not None:
+            table.update(_of_office(office))
+            served += routes.OFFICE_ROUTES
         for route in served:
             for method in route.methods:
                 self._add(route, method, table[route][method], addresses.prefix)
@@ -149,6 +172,7 @@ class RegistryApp:
         if request.site.counters is not None:
             request.site.counters.began(route.name)
         token = request_id.set(request.identifier)
+        place = route_name.set(route.name)
         try:
             try:
                 answer: Answer | None = await self._answer(request, route, endpoint, parts)
@@ -161,6 +185,7 @@ class RegistryApp:
             else:
                 await send(request, answer)
         finally:
+            route_name.reset(place)
             request_id.reset(token)
 
     async def _answer(
@@ -179,11 +204,7 @@ class RegistryApp:
             if throttle is not None:
                 throttle.from_address(host)
             if self._gate is not None:
-                # What a client sends on purpose goes before what every request of it has.
-                credentials = read_credentials(request.header("Authorization"))
-                if credentials is None:
-                    credentials = request.certificate()
-                request.identity = await self._gate.identify(credentials, host)
+                request.identity = await self._identify(request)
                 if throttle is not None:
                     throttle.from_account(request.identity.name)
             registry = await self._door.admit(request.origin(), request.identity)
@@ -192,6 +213,19 @@ class RegistryApp:
             # Who goes on at once, over as many connections as there may be, costs little then.
             await deferLater(request.site.reactor, random.uniform(*PENALTY))
             raise
+
+    async def _identify(self, request: RegistryRequest) -> Identity:
+        """Who asks, as of now.
+
+        :raises Unauthorized: that cannot be told, or not any more.
+        """
+        if self._gate is None:
+            return ANONYMOUS
+        # What a client sends on purpose goes before what every request of it has.
+        credentials = read_credentials(request.header("Authorization"))
+        if credentials is None:
+            credentials = request.certificate()
+        return await self._gate.identify(credentials, request.client_host())
 
     def _unauthorized(self, request: RegistryRequest, error: Unauthorized) -> Answer | None:
         """401 with the challenge, which is needed to try again."""
@@ -203,6 +237,7 @@ class RegistryApp:
     def _unrouted(self, request: RegistryRequest, failure: Failure) -> Deferred[None]:
         """No route, a method it does not take, or a failure while sending."""
         request_id.set(request.identifier)
+        route_name.set(request.route)
         error = cast(BaseException, failure.value)
         if request.startedWriting:
             answer_to(error)
@@ -227,3 +262,27 @@ class RegistryApp:
         if self._gate is not None and request.identity is ANONYMOUS:
             raise Unauthorized("authentication is required")
         return Answer(200, [("Content-Type", "application/json")], b"{}", reuse=Reuse(None))
+
+
+def _of_office(office: IRepositoryOffice) -> dict[routes.Route, dict[str, Endpoint]]:
+    """What an office answers."""
+    deleting, history = DeletionHandlers(office), HistoryHandlers(office)
+    holdings = HoldingHandlers(office)
+    return {
+        routes.REPOSITORIES: {"GET": holdings.repositories},
+        routes.REPOSITORY: {"GET": holdings.repository, "DELETE": deleting.repository},
+        routes.REPOSITORY_IMPACT: {"GET": deleting.repository},
+        routes.REPOSITORY_HISTORY: {"GET": history.moves},
+        routes.REPOSITORY_DIFF: {"GET": history.diff},
+        routes.RETENTION: {"GET": holdings.retention},
+        routes.ONE_TAG: {"GET": history.tag, "DELETE": deleting.tag},
+        routes.TAG_IMPACT: {"GET": deleting.tag},
+        routes.TAG_HISTORY: {"GET": history.moves},
+        routes.TAG_RESTORE: {"POST": history.restore},
+        routes.ONE_MANIFEST: {"DELETE": deleting.manifest},
+        routes.MANIFEST_IMPACT: {"GET": deleting.manifest},
+        routes.IMAGE: {"DELETE": deleting.image},
+        routes.IMAGE_IMPACT: {"GET": deleting.image},
+        routes.DIGEST: {"GET": holdings.digest},
+        routes.COLLECTION: {"GET": holdings.collection},
+    }

@@ -16,11 +16,29 @@ from . import routes
 
 OTHER = "other"
 
-HANDLERS = (*(route.name for route in (*routes.ROUTES, *routes.TOKEN_ROUTES)), OTHER)
+HANDLERS = (
+    *(route.name for route in (*routes.ROUTES, *routes.TOKEN_ROUTES, *routes.EVENT_ROUTES)),
+    OTHER,
+)
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options", OTHER)
 CODES = (
     *("200", "201", "202", "204", "206", "304", "307", "400", "401", "403", "404", "405", "406"),
-    *("408", "409", "411", "412", "413", "414", "415", "416", "417", "429", "431", "499", "500"),
+    *(
+        "408",
+        "409",
+        "410",
+        "411",
+        "412",
+        "413",
+        "414",
+        "415",
+        "416",
+        "417",
+        "429",
+        "431",
+        "499",
+        "500",
+    ),
     *("501", "503", "505", "507", OTHER),
 )
 """499 is what clients get that left before the end."""

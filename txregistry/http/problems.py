@@ -40,6 +40,7 @@ STATUS: dict[type[RegistryError], int] = {
     errors.PageInvalid: 400,
     errors.RequestInvalid: 400,
     errors.KeyUnknown: 404,
+    errors.PositionGone: 410,
     errors.Unsupported: 405,
     errors.MediaTypeUnsupported: 415,
     errors.PreconditionFailed: 412,

@@ -25,7 +25,7 @@ from ..interfaces import StorageError, Touched
 from ..log import Access
 from ..model.events import Pulled
 from .access import shown_address
-from .answers import EVERYTHING, Answer, Stream
+from .answers import EVERYTHING, Answer, Live, Stream
 from .counting import Again, HttpCounters
 from .heads import Head
 from .proxies import Sender, split_passed
@@ -150,6 +150,7 @@ class Replay:
     :param throttle: counts requests; those that are too many take the long way, and are refused.
     :param counters: count what is found here.
     :param shut: tells whether nobody is served for now.
+    :param unusual: header fields with which requests always take the long way.
     """
 
     changing: IChanging
@@ -157,6 +158,7 @@ class Replay:
     throttle: Throttle | None = None
     counters: HttpCounters | None = None
     shut: Callable[[], bool] | None = None
+    unusual: frozenset[bytes] = UNUSUAL
     _visitors: dict[tuple[bytes, bytes], Visitor] = field(factory=dict)
     _kept: OrderedDict[Key, Kept] = field(factory=OrderedDict)
     _places: dict[str, set[Key]] = field(factory=dict)
@@ -261,7 +263,7 @@ class Replay:
             or head.version != b"HTTP/1.1"
             or head.length != 0
             or len(block) > BLOCK
-            or not UNUSUAL.isdisjoint(names)
+            or not self.unusual.isdisjoint(names)
             or names.count(IDENTIFIER) > 1
         ):
             return None
@@ -278,7 +280,7 @@ class Replay:
         :param head: the bytes of its head.
         """
         reuse, recipe = answer.reuse, request.recipe
-        if reuse is None or recipe is None:
+        if reuse is None or recipe is None or isinstance(answer.body, Live):
             return
         if self.changing.revision() != recipe.revision:
             # Something has changed meanwhile; whether the answer is older or newer is open.
@@ -287,7 +289,7 @@ class Replay:
             self._catch_up()
         body, path, length = b"", reuse.path, 0
         if request.method != b"HEAD":
-            length = answer.content_length
+            length = answer.content_length or 0
             if not isinstance(answer.body, Stream):
                 body = answer.body
             elif answer.body.path is None or request.connection.files is None:

@@ -17,8 +17,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from .answers import Answer, Stream
-from .transport import FileShort
+from ..interfaces import IFollowing
+from .answers import Answer, Live, Stream
+from .transport import DirectTransport, FileShort
 
 if TYPE_CHECKING:
     from .request import RegistryRequest
@@ -78,12 +79,17 @@ async def send(request: RegistryRequest, answer: Answer) -> None:
         elif isinstance(body, bytes):
             request.channel.write(head + body)
             request.sentLength = len(body)
+        elif isinstance(body, Live):
+            request.channel.write(head)
+            await _live(request, body.following)
         else:
             request.channel.write(head)
             await _stream(request, body)
     finally:
         if isinstance(body, Stream):
             body.reader.close()
+        elif isinstance(body, Live):
+            body.following.close()
 
 
 def _head(request: RegistryRequest, answer: Answer) -> bytes:
@@ -92,8 +98,12 @@ def _head(request: RegistryRequest, answer: Answer) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}\r\n"]
     lines += [f"{name}: {_one_line(value)}\r\n" for name, value in answer.fields]
     lines.append(site.fixed_fields)
-    if answer.status != 204 and answer.status != 304:
-        lines.append(f"Content-Length: {answer.content_length}\r\n")
+    length = answer.content_length
+    if length is None:
+        if in_chunks(request):
+            lines.append("Transfer-Encoding: chunked\r\n")
+    elif answer.status != 204 and answer.status != 304:
+        lines.append(f"Content-Length: {length}\r\n")
     if request.channel.will_close():
         lines.append("Connection: close\r\n")
     return "".join(lines).encode() + last_fields(request.identifier)
@@ -183,3 +193,32 @@ async def _pump(request: RegistryRequest, stream: Stream) -> None:
             request.unregisterProducer()
     if left and not request.gone:
         await request.give_up()
+
+
+def in_chunks(request: RegistryRequest) -> bool:
+    """Whether the end of a body can be told by chunks; else the end of the connection tells it."""
+    return request.clientproto == b"HTTP/1.1"
+
+
+async def _live(request: RegistryRequest, following: IFollowing) -> None:
+    """Send what comes, one piece after the other: the next one is made when there is room for it.
+
+    A client that takes nothing is cut off like any other, and so is one that is not there any more.
+    """
+    gate, chunked = Gate(), in_chunks(request)
+    transport = request.channel.transport
+    if isinstance(transport, DirectTransport):
+        transport.end_when_dead(request.site.limits.write_timeout)
+    request.registerProducer(gate, True)
+    try:
+        while not request.gone and (piece := await following.more()):
+            request.channel.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            request.sentLength += len(piece)
+            waiting = gate.passed()
+            if waiting is not None:
+                await waiting
+        if chunked and not request.gone:
+            request.channel.write(b"0\r\n\r\n")
+    finally:
+        if not request.gone:
+            request.unregisterProducer()

@@ -237,7 +237,8 @@ class RegistrySite(Site):
                 request.identity.name,
                 shown_address((request.header("Referer") or "").encode("latin-1")),
                 request.route,
-            )
+            ),
+            (request.header("traceparent") or "") if self.access.traced else "",
         )
 
     def log_refusal(self, connection: Connection, status: int, reason: str) -> None:

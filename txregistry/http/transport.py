@@ -139,6 +139,12 @@ class DirectTransport(tcp.Server):
         if job is not None and not job.waiting:
             job.end(reason)
 
+    def end_when_dead(self, seconds: float) -> None:
+        """Have the kernel end the connection when nothing of what was sent is taken for so long."""
+        if self.socket.family != socket.AF_UNIX and seconds:
+            milliseconds = int(seconds * 1000)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
     # --- files -------------------------------------------------------------------------------
 
     def send_file(

@@ -7,7 +7,7 @@ May import the model, attrs, zope.interface and ``twisted.plugin``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 
 from attrs import frozen
@@ -34,7 +34,8 @@ class Review:
 
     ``repository`` is empty for content, which belongs to all; ``name`` is a digest or a tag.
     ``since`` is when the last known holder went, ``fresh`` when somebody last relied on it being
-    there; both are seconds since the epoch. ``since`` is 0 for what needs no delay.
+    there; both are seconds since the epoch. ``since`` is 0 for what needs no delay. ``size`` is how
+    many bytes content has, 0 where that is not known.
     """
 
     kind: ReviewKind
@@ -42,6 +43,7 @@ class Review:
     name: str
     since: float
     fresh: float
+    size: int = 0
 
 
 @frozen
@@ -89,6 +91,15 @@ class Held:
     review: Review | None
 
 
+@frozen
+class Pass:
+    """A pass of the collector: when it ended, what it has removed, and how many bytes that were."""
+
+    at: float
+    removed: Mapping[ReviewKind, int]
+    bytes: int
+
+
 Unlink = Callable[[RepositoryName, Digest], TreeChange]
 """Tells the change of the tree that takes a blob or a manifest out of a repository."""
 
@@ -104,6 +115,12 @@ class ICollection(Interface):
 
     def waiting() -> Awaitable[dict[ReviewKind, int]]:
         """How many reviews there are of each kind."""
+
+    def passed(one: Pass) -> Awaitable[None]:
+        """Remember a pass, for all processes; only the last one is."""
+
+    def last_pass() -> Awaitable[Pass | None]:
+        """The last pass, None if there was none."""
 
     def due(kind: ReviewKind, due: Due, limit: int) -> Awaitable[Sequence[Review]]:
         """Some of the reviews that are due."""

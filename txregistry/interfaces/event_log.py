@@ -64,6 +64,9 @@ class IEventLog(Interface):
     def last() -> int:
         """The last position of the log; quick, for the reactor."""
 
+    def registry() -> str:
+        """The name of the registry in its events; quick, for the reactor."""
+
     def revision() -> int:
         """A number that is another one after every change, as of the metadata."""
 

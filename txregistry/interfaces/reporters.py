@@ -66,7 +66,8 @@ class RequestSeen:
 class FailureSeen:
     """Something that nobody expected.
 
-    ``incident`` is what the client was told, empty outside of requests.
+    ``incident`` is what the client was told, empty outside of requests; ``route`` the name of what
+    a request has asked for, such as ``manifest``.
     """
 
     time: float
@@ -74,6 +75,7 @@ class FailureSeen:
     request_id: str
     message: str
     failure: Failure
+    route: str = ""
 
 
 @frozen

@@ -250,6 +250,16 @@ class IUploads(Interface):
         """
 
 
+class IRemoving(Interface):
+    """Capability of a driver: many objects are removed by few requests."""
+
+    def remove(keys: Sequence[str]) -> Awaitable[None]:
+        """Remove objects, durably; those that are not there do no harm.
+
+        If it fails, some of them may be gone.
+        """
+
+
 class IMoving(Interface):
     """Capability of a driver: an object gets another key without being copied."""
 

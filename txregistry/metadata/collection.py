@@ -21,6 +21,7 @@ from ..interfaces import (
     Held,
     Holder,
     ICollection,
+    Pass,
     Review,
     ReviewKind,
     TreeChange,
@@ -44,7 +45,7 @@ PASSING = {"history", "unreadable"}
 """Holders that go without telling; what only they hold is reviewed again."""
 
 DUE = """
-    SELECT review.repository, coalesce(repository.name, ''), review.name, since, fresh
+    SELECT review.repository, coalesce(repository.name, ''), review.name, since, fresh, size
     FROM review INDEXED BY review_by_time
         LEFT JOIN repository ON repository.id = review.repository
     WHERE kind = ?1 AND since <= ?2 AND fresh <= ?3 LIMIT ?4
@@ -93,6 +94,22 @@ class SqliteCollection:
     async def waiting(self) -> dict[ReviewKind, int]:
         rows = await self.metadata.rows("SELECT kind, count(*) FROM review GROUP BY kind")
         return {ReviewKind(kind): count for kind, count in rows}
+
+    async def passed(self, one: Pass) -> None:
+        removed = json.dumps(dict(one.removed))
+        statement = "INSERT OR REPLACE INTO pass (id, at, removed, bytes) VALUES (1, ?, ?, ?)"
+        await self.metadata.transact(
+            lambda c: c.execute(statement, (one.at, removed, one.bytes)),
+            durable=False,
+            visible=False,
+        )
+
+    async def last_pass(self) -> Pass | None:
+        rows = await self.metadata.rows("SELECT at, removed, bytes FROM pass")
+        if not rows:
+            return None
+        at, removed, size = rows[0]
+        return Pass(at, {ReviewKind(k): count for k, count in json.loads(removed).items()}, size)
 
     async def due(self, kind: ReviewKind, due: Due, limit: int) -> Sequence[Review]:
         return [
@@ -268,6 +285,5 @@ def _explain(connection: Connection, digest: Digest) -> list[Held]:
     return found
 
 
-def _review(kind: ReviewKind, row: tuple[int, str, str, float, float]) -> Review:
-    _, repository, name, since, fresh = row
-    return Review(kind, repository, name, since, fresh)
+def _review(kind: ReviewKind, row: tuple[int, str, str, float, float, int]) -> Review:
+    return Review(kind, *row[1:])

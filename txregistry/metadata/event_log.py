@@ -67,6 +67,9 @@ class SqliteEventLog:
     def last(self) -> int:
         return self.metadata.look(_last)
 
+    def registry(self) -> str:
+        return str(self.metadata.look(_registry))
+
     def revision(self) -> int:
         return self.metadata.revision()
 
@@ -163,6 +166,11 @@ def _last(connection: Connection) -> int:
     return last or 0
 
 
+def _registry(connection: Connection) -> UUID:
+    name: str = connection.execute("SELECT name FROM registry").fetchone()[0]
+    return UUID(name, version=4)
+
+
 def _cursors(connection: Connection) -> list[Cursor]:
     return [Cursor(*row) for row in connection.execute(CURSORS)]
 
@@ -172,8 +180,7 @@ def _counted(connection: Connection) -> list[Cursor]:
 
 
 def _read(connection: Connection, after: int, limit: int) -> list[LoggedEvent]:
-    name: str = connection.execute("SELECT name FROM registry").fetchone()[0]
-    registry = UUID(name, version=4)
+    registry = _registry(connection)
     return [
         LoggedEvent(str(uuid5(registry, str(position))), position, at, event, str(registry))
         for position, at, event in queries.events(connection, after, limit)

@@ -48,7 +48,7 @@ MANIFEST = "SELECT 1 FROM manifest WHERE repository = ? AND digest = ?"
 BLOB = "SELECT 1 FROM blob WHERE repository = ? AND digest = ?"
 NAMED = """
     SELECT name FROM tag WHERE repository = ?1
-        AND (name = ?2 OR name IN (?2 || '.sig', ?2 || '.att', ?2 || '.sbom'))
+        AND name IN (?2, ?2 || '.sig', ?2 || '.att', ?2 || '.sbom')
 """
 REFERENCES = "SELECT digest FROM reference WHERE repository = ? AND manifest = ?"
 REFERRERS = "SELECT digest FROM manifest WHERE repository = ? AND subject = ?"

@@ -15,9 +15,14 @@ from ..model.digests import Digest
 Connection = sqlite3.Connection
 
 MERGE = """
-    ON CONFLICT DO UPDATE SET since = max(since, excluded.since), fresh = max(fresh, excluded.fresh)
+    ON CONFLICT DO UPDATE SET since = max(since, excluded.since),
+        fresh = max(fresh, excluded.fresh), size = max(size, excluded.size)
 """
 ADD = f"INSERT INTO review (kind, repository, name, since, fresh) VALUES (?, ?, ?, ?, ?) {MERGE}"
+CONTENT = f"""
+    INSERT INTO review (kind, repository, name, since, fresh, size)
+    VALUES ('content', 0, ?, ?, ?, ?) {MERGE}
+"""
 FIND = """
     INSERT INTO review (kind, repository, name, since, fresh) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO NOTHING
@@ -39,9 +44,10 @@ MANIFESTS_OF = f"""
 TAGS_OF = f"""
     INSERT INTO review (kind, repository, name, since, fresh)
     SELECT 'tag', ?1, name, ?3, ?4 FROM tag WHERE repository = ?1
-        AND (name = ?2 OR name IN (?2 || '.sig', ?2 || '.att', ?2 || '.sbom'))
+        AND name IN (?2, ?2 || '.sig', ?2 || '.att', ?2 || '.sbom')
     {MERGE}
 """
+SIZE = "SELECT size FROM manifest WHERE repository = ? AND digest = ?"
 FORGET = "DELETE FROM review WHERE kind = ? AND repository = ? AND name = ?"
 KEEP = """
     UPDATE review SET fresh = ?3 WHERE kind IN ('manifest', 'blob') AND name = ?2
@@ -71,6 +77,16 @@ def add(
     """
     since = now if since is None else since
     connection.executemany(ADD, [(kind, number, name, since, now) for name in names])
+
+
+def add_content(
+    connection: Connection, digest: str, size: int, now: float, since: float | None = None
+) -> None:
+    """Have the bytes of something reviewed that a repository has let go of.
+
+    :param size: how many these are.
+    """
+    connection.execute(CONTENT, (digest, now if since is None else since, now, size))
 
 
 def find(connection: Connection, kind: str, number: int, names: Iterable[str], now: float) -> None:
@@ -108,7 +124,8 @@ def released(
     connection.execute(BLOBS_OF, values)
     connection.execute(MANIFESTS_OF, values)
     connection.execute(TAGS_OF, (number, tag_of(manifest), since, now))
-    add(connection, "content", 0, [manifest], now, since)
+    size = connection.execute(SIZE, (number, manifest)).fetchone()
+    add_content(connection, manifest, size[0] if size is not None else 0, now, since)
 
 
 def at_risk(connection: Connection, repository: str, digest: str) -> bool:

@@ -194,6 +194,10 @@ class KeyUnknown(RegistryError):
     """An API key that does not exist, or is somebody else's."""
 
 
+class PositionGone(RegistryError):
+    """A place in the log of events that it does not reach back to, or never had."""
+
+
 class Unsupported(RegistryError):
     """An operation that this registry does not offer, or is configured not to."""
 

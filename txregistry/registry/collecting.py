@@ -22,8 +22,10 @@ from ..interfaces import (
     Due,
     ICollection,
     IDeferredSync,
+    IRemoving,
     IStorageDriver,
     ObjectMissing,
+    Pass,
     Review,
     ReviewKind,
     TreeChange,
@@ -37,7 +39,7 @@ from .tree import Tree
 
 BATCH = 100
 AT_ONCE = 8
-"""Objects and links that are removed at a time."""
+"""Objects that are removed at a time, where each is a call of its own."""
 
 Told = Callable[[Review, int], None]
 
@@ -112,6 +114,7 @@ class Collector:
         """
         due = self.waits.due(now, at_once)
         removed: Counter[ReviewKind] = Counter()
+        before = self.counters.bytes
         async with self.alone.holding("collector"):
             # One that has died may have left links for which there is nothing any more.
             await self.tree.redo(beside=True)
@@ -123,6 +126,8 @@ class Collector:
             removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
         self._count(removed)
         self.counters.ended = self.collection.clock()
+        freed = self.counters.bytes - before
+        await self.collection.passed(Pass(self.collection.clock(), removed, freed))
         return removed
 
     async def _steps(self, kind: ReviewKind, due: Due) -> int:
@@ -135,10 +140,7 @@ class Collector:
         while not self.stopped:
             began = self.reactor.seconds()
             step = await self.collection.step(kind, due, BATCH, unlink)
-            for at in range(0, len(step.pending), AT_ONCE):
-                # Each link stands for itself.
-                some = step.pending[at : at + AT_ONCE]
-                await together(self.tree.apply([each]) for each in some)
+            await self.tree.unlink(step.pending)
             count += len(step.removed)
             if step.decided < BATCH:
                 break
@@ -172,6 +174,9 @@ class Collector:
 
     async def _remove(self, reviews: Sequence[Review]) -> int:
         """Remove the bytes of what no repository holds; how many objects that was."""
+        removing = IRemoving(self.driver, None)
+        if removing is not None:
+            return await self._remove_together(removing, reviews)
         removed: list[str] = []
         for at in range(0, len(reviews), AT_ONCE):
             some = [Digest(review.name) for review in reviews[at : at + AT_ONCE]]
@@ -182,6 +187,20 @@ class Collector:
             await deferring.settle(sorted(removed))
         await self.collection.settle_content(reviews)
         return len(removed)
+
+    async def _remove_together(self, removing: IRemoving, reviews: Sequence[Review]) -> int:
+        """The same by few requests; objects that are not there count as well."""
+        keys = [layout.content(Digest(review.name)) for review in reviews]
+        async with self.tree.locks.holding_all(keys):
+            gone = [
+                (key, review)
+                for key, review in zip(keys, reviews, strict=True)
+                if not self.collection.held(Digest(review.name))
+            ]
+            await removing.remove([key for key, _ in gone])
+        self.counters.bytes += sum(review.size for _, review in gone)
+        await self.collection.settle_content(reviews)
+        return len(gone)
 
     async def _remove_one(self, digest: Digest) -> bool:
         key = layout.content(digest)

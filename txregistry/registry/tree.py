@@ -15,10 +15,11 @@ from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ..finishing import background, ended
+from ..finishing import background, ended, together
 from ..interfaces import (
     IDeferredSync,
     IMetadata,
+    IRemoving,
     IStorageDriver,
     ObjectMissing,
     PendingChange,
@@ -28,6 +29,9 @@ from ..shared import KeyLocks
 
 REDO_BATCH = 1000
 RETRY_AFTER = 5.0
+
+AT_ONCE = 8
+"""Links that are removed at a time, where each is a call of its own."""
 
 
 def _private_locks(tree: Tree) -> KeyLocks:
@@ -67,6 +71,39 @@ class Tree:
             self._made.extend(changes[:made])
             self._failed.extend(changes[made:])
             self._settle_soon()
+
+    async def unlink(self, changes: Sequence[PendingChange]) -> None:
+        """Remove what several changes remove, each of which stands for itself.
+
+        :raises StorageError: some could not be made; they stay pending.
+        """
+        removing = IRemoving(self.driver, None)
+        if removing is not None:
+            changes = await self._unlink_together(removing, changes)
+        for at in range(0, len(changes), AT_ONCE):
+            await together(self.apply([each]) for each in changes[at : at + AT_ONCE])
+
+    async def _unlink_together(
+        self, removing: IRemoving, changes: Sequence[PendingChange]
+    ) -> Sequence[PendingChange]:
+        """Make the changes that nothing newer has taken the place of; the others are left."""
+        keys = [pending.change.key for pending in changes]
+        async with self.locks.holding_all(keys):
+            newest = [await self.metadata.newest(key) for key in keys]
+            own = [
+                pending
+                for pending, found in zip(changes, newest, strict=True)
+                if found is not None and found.id == pending.id
+            ]
+            try:
+                await removing.remove([pending.change.key for pending in own])
+                self._made.extend(own)
+            except StorageError:
+                self._failed.extend(own)
+                raise
+            finally:
+                self._settle_soon()
+        return [pending for pending in changes if pending not in own]
 
     async def redo(self, beside: bool = False) -> int:
         """Repeat what a crash left pending; other processes may be at work meanwhile.

@@ -31,7 +31,10 @@ class Bell:
             waiting: Deferred[None] = Deferred()
             self._waiting = waiting
             late = self._reactor.callLater(seconds, self.ring)
-            await waiting
-            if late.active():
-                late.cancel()
+            try:
+                await waiting
+            finally:
+                self._waiting = None
+                if late.active():
+                    late.cancel()
         self._rung = False

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
-from ..finishing import background
+from ..finishing import background, ended
 from ..interfaces import Delivery, EventRefused, IEventLog, IEventReporter, StorageError
 from ..model.events import LoggedEvent
 from .bell import Bell
@@ -53,6 +53,7 @@ class Courier:
 
     :param name: of its cursor.
     :param references: finds the references of a manifest.
+    :param wanted: events of the log that the reporter wants, as far as they were read.
     :param clock: seconds since the epoch.
     """
 
@@ -64,6 +65,7 @@ class Courier:
     clock: Callable[[], float] = time.time
     breaker: Breaker = field(init=False)
     trouble: str = ""
+    wanted: int = 0
     _bell: Bell = field(init=False)
     _last: int = 0
     _read: int = 0
@@ -77,10 +79,13 @@ class Courier:
     _count: int = 0
     _written: tuple[int, str] = (0, "")
     _wrote: float = 0.0
+    _paused: float = 0.0
     _generation: int = 0
     _stale: bool = False
     _stopping: bool = False
     _work: Deferred[None] | None = None
+    _reading: Deferred[None] | None = None
+    _settling: Deferred[None] | None = None
 
     def __attrs_post_init__(self) -> None:
         patience = self.reporter.patience
@@ -124,6 +129,9 @@ class Courier:
         if late.active():
             late.cancel()
         await self._work
+        for beside in (self._reading, self._settling):
+            if beside is not None:
+                await ended(beside)
         try:
             await self._settle()
         except StorageError as error:
@@ -159,22 +167,59 @@ class Courier:
                 await self._bell.wait(wait)
 
     async def _turn(self) -> None:
-        if self._unwritten() and (self._stale or self.reactor.seconds() - self._wrote >= SPACING):
-            await self._settle()
         if self._stale:
-            self._stale = False
-            heads = {each.lane: each for each in await self.log.heads(self.name)}
-            running = {lane: each for lane, each in self._heads.items() if lane in self._running}
-            self._heads = {**heads, **running}
-        if self._read < self._last and self._ready() and self._has_room():
-            await self._read_on()
+            await self._look_again()
+        # Deliveries go on while the database is asked.
+        due = self._settling is None and not self._until_asking(self._wrote + SPACING)
+        if due and self._unwritten():
+            self._settling = self._beside(self._settle(), "_settling")
+        if self._reading is None and self._more() and not self._until_asking():
+            self._reading = self._beside(self._read_on(), "_reading")
         self._begin()
+
+    async def _look_again(self) -> None:
+        """Find out what waits."""
+        if self._settling is not None:
+            await ended(self._settling)
+        await self._settle()
+        self._stale = False
+        try:
+            heads = {each.lane: each for each in await self.log.heads(self.name)}
+        except BaseException:
+            self._stale = True
+            raise
+        running = {lane: each for lane, each in self._heads.items() if lane in self._running}
+        self._heads = {**heads, **running}
+
+    def _beside(self, work: Coroutine[Any, Any, None], name: str) -> Deferred[None] | None:
+        """Have something done while deliveries go on.
+
+        :param name: the attribute that holds it meanwhile.
+        """
+
+        async def run() -> None:
+            try:
+                await work
+            except StorageError as error:
+                _log.warn("{name} waits for the database: {error}", name=self.name, error=error)
+                self._paused = self.reactor.seconds() + 1.0
+            except Exception:
+                _log.failure("{name} failed, and goes on in a moment", name=self.name)
+                self._paused = self.reactor.seconds() + 5.0
+            finally:
+                setattr(self, name, None)
+                self._bell.ring()
+
+        running = Deferred.fromCoroutine(run())
+        return None if running.called else running
 
     def _rest(self) -> float:
         """Seconds until there is something to do that nobody tells of."""
         waits = [60.0]
-        if self._unwritten():
-            waits.append(SPACING)
+        if self._settling is None and self._unwritten():
+            waits.append(self._until_asking(self._wrote + SPACING))
+        if self._reading is None and self._more():
+            waits.append(self._until_asking())
         if len(self._running) < self.reporter.concurrency:
             if self.breaker.open:
                 if self._anything() and not self._running:
@@ -187,6 +232,15 @@ class Courier:
                     if lane not in self._running and lane not in self._ended_lanes
                 ]
         return max(0.0, min(waits)) + 0.001
+
+    def _until_asking(self, at: float = 0.0) -> float:
+        """Seconds until the database may be asked, which has failed perhaps."""
+        now: float = self.reactor.seconds()
+        return max(0.0, at - now, self._paused - now)
+
+    def _more(self) -> bool:
+        """Whether more is to be read."""
+        return self._read < self._last and self._ready() and self._has_room()
 
     def _anything(self) -> bool:
         """Whether there is something to tell."""
@@ -206,13 +260,13 @@ class Courier:
         return held < WINDOW // 2
 
     async def _read_on(self) -> None:
+        last = self._last
         events = await self.log.read(self._read, WINDOW)
         for event in events:
             if self.reporter.wants(event.event):
+                self.wanted += 1
                 self._fresh.setdefault(self._lane(event), deque()).append(event)
-        self._read = events[-1].position if events else self._last
-        if self._read < self._last and not self._fresh:
-            self._bell.ring()
+        self._read = events[-1].position if events else last
 
     def _lane(self, event: LoggedEvent) -> str:
         return event.event.repository if self.reporter.ordered else event.id
@@ -220,7 +274,7 @@ class Courier:
     def _begin(self) -> None:
         """Begin whatever may begin."""
         if not self.breaker.open:
-            for lane in [lane for lane in self._fresh if lane in self._heads]:
+            for lane in [lane for lane in self._heads if lane in self._fresh]:
                 self._park(lane)
             now = self.clock()
             for lane, each in list(self._heads.items()):
@@ -243,7 +297,7 @@ class Courier:
 
     def _park(self, lane: str) -> None:
         """Have the events of a lane wait behind its first one."""
-        if lane in self._running:
+        if not self._free(lane):
             return
         for event in self._fresh.pop(lane):
             self._put[event.position] = Delivery(event, lane)
@@ -373,6 +427,7 @@ class Courier:
 
     async def _settle(self) -> None:
         """Write down how far everything is, and find what comes next in lanes that went on."""
+        lanes = list(self._ended_lanes)
         if self._unwritten():
             put, self._put = self._put, {}
             done, self._done = self._done, set()
@@ -384,7 +439,7 @@ class Courier:
                 self._done |= done
                 raise
             self._written, self._wrote = state, self.reactor.seconds()
-        for lane in list(self._ended_lanes):
+        for lane in lanes:
             head = await self.log.head(self.name, lane)
             self._ended_lanes.discard(lane)
             if head is not None:

@@ -54,6 +54,8 @@ class Stream(Generic[T]):
         self._waiting.append(thing)
         if self._call is None and self._running is None:
             self._call = self.reactor.callLater(DELAY, self._begin)
+        elif self._call is not None and len(self._waiting) == MOST // 2:
+            self._call.reset(0)
 
     async def stop(self) -> None:
         """Tell what waits, once, as far as it is taken."""

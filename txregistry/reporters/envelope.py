@@ -68,9 +68,12 @@ class Envelope:
 
     def body(self, logged: LoggedEvent) -> bytes:
         """The body for an event."""
-        if self.form == "cloudevents":
-            return written(self._cloud_event(logged))
-        return written({"events": [self.event(logged)]})
+        document = self.document(logged)
+        return written(document if self.form == "cloudevents" else {"events": [document]})
+
+    def document(self, logged: LoggedEvent) -> dict[str, Any]:
+        """An event alone, in the form of this envelope."""
+        return self._cloud_event(logged) if self.form == "cloudevents" else self.event(logged)
 
     def event(self, logged: LoggedEvent) -> dict[str, Any]:
         """An event as distribution tells it; fields without a value are left out."""
@@ -174,13 +177,11 @@ def written(document: Any) -> bytes:
 
 def _json(value: Any, newline: str) -> str:
     """JSON with an indent of three; the standard library's is several times slower at that."""
-    inner = newline + "   "
     if isinstance(value, str):
         return encode_basestring(value)
-    if isinstance(value, Mapping) and value:
-        lines = [
-            f"{encode_basestring(str(name))}: {_json(item, inner)}" for name, item in value.items()
-        ]
+    inner = newline + "   "
+    if isinstance(value, dict) and value:
+        lines = [f"{encode_basestring(name)}: {_json(item, inner)}" for name, item in value.items()]
         return "{" + inner + f",{inner}".join(lines) + newline + "}"
     if isinstance(value, (list, tuple)) and value:
         lines = [_json(item, inner) for item in value]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
@@ -136,7 +136,7 @@ class CheckedEndpoint:
 @implementer(IAgentEndpointFactory)
 @frozen(eq=False)
 class CheckedWays:
-    """Makes checked endpoints for an agent.
+    """Makes checked endpoints for an agent, one for each host that it is to connect to.
 
     :param policy: for TLS.
     """
@@ -145,9 +145,19 @@ class CheckedWays:
     policy: Any
     strict: bool
     patience: float
+    _made: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = field(factory=dict)
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """See ``IAgentEndpointFactory``."""
+        """See ``IAgentEndpointFactory``.
+
+        It is asked before each request, and all authorities are read for a new way with TLS.
+        """
+        key = uri.scheme, uri.host, uri.port
+        if key not in self._made:
+            self._made[key] = self._make(uri)
+        return self._made[key]
+
+    def _make(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii").strip("[]")
         way = CheckedEndpoint(self.reactor, host, uri.port, self.strict, self.patience)
         if uri.scheme != b"https":

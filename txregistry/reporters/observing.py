@@ -6,7 +6,7 @@ May import the model, the interfaces, the log, Twisted and other modules of this
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..interfaces import FailureSeen, RecordSeen, RequestSeen
-from ..log import Access, request_id
+from ..log import Access, request_id, route
 from .dispatcher import Stream
 
 ANONYMOUS, NAMED = "anonymous", "named"
@@ -30,12 +30,14 @@ class Watcher:
     """Tells streams what happens in this process.
 
     :param reactor: what is logged in other threads is handed over to its thread.
+    :param traces: is told of requests at once, with what their fields ``traceparent`` say.
     """
 
     reactor: Any
     requests: Sequence[Stream[RequestSeen]] = ()
     failures: Sequence[Stream[FailureSeen]] = ()
     records: Sequence[Stream[RecordSeen]] = ()
+    traces: Callable[[Access, str], None] | None = None
     _thread: int = field(factory=threading.get_ident)
 
     @property
@@ -43,8 +45,12 @@ class Watcher:
         """Whether it wants to see the log."""
         return bool(self.failures or self.records)
 
-    def request(self, access: Access) -> None:
+    def request(self, access: Access, traceparent: str = "") -> None:
         """A request has ended."""
+        if self.traces is not None:
+            self.traces(access, traceparent)
+        if not self.requests:
+            return
         seen = RequestSeen(
             access.time,
             access.request_id,
@@ -70,7 +76,7 @@ class Watcher:
         message = formatEvent(event).partition("\n")[0] if failure else formatEvent(event)
         if isinstance(failure, Failure) and self.failures:
             incident = str(event.get("incident", ""))
-            seen = FailureSeen(when, incident, identifier, message, failure)
+            seen = FailureSeen(when, incident, identifier, message, failure, route.get())
             found += [(stream, seen) for stream in self.failures]
         if self.records:
             level = event.get("log_level") or LogLevel.info

@@ -10,20 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from ..finishing import background, together
-from ..interfaces import IEventLog, StorageError
+from ..interfaces import Cursor, IEventLog, StorageError
 from .courier import Courier
-
-GLANCE = 0.04
-"""Seconds between two looks at a number in memory."""
-
-LOOK = 1.0
-"""Seconds after which the log is looked at in any case: pulls do not change that number."""
+from .lookout import Lookout
 
 PRUNING = 60.0
 
@@ -47,35 +42,30 @@ class Relay:
     backlog: int
     clock: Callable[[], float] = time.time
     upto: Callable[[], int] | None = None
-    _glancing: LoopingCall | None = None
+    _lookout: Lookout = field(init=False)
     _pruning: LoopingCall | None = None
-    _revision: int | None = None
-    _looked: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self._lookout = Lookout(self.log, self.reactor, self._news)
 
     async def start(self) -> None:
         """Begin to deliver."""
         for courier in self.couriers:
             await courier.start()
         if self.couriers:
-            self._glancing = LoopingCall(self._glance)
-            self._glancing.clock = self.reactor
-            self._glancing.start(GLANCE)
+            self._lookout.start()
         self._pruning = LoopingCall(lambda: self._prune())
         self._pruning.clock = self.reactor
         self._pruning.start(PRUNING)
 
     async def stop(self) -> None:
         """End deliveries; what was not delivered is delivered after the next start."""
-        for loop in (self._glancing, self._pruning):
-            if loop is not None and loop.running:
-                loop.stop()
+        self._lookout.stop()
+        if self._pruning is not None and self._pruning.running:
+            self._pruning.stop()
         await together(courier.stop() for courier in self.couriers)
 
-    def _glance(self) -> None:
-        revision, now = self.log.revision(), self.reactor.seconds()
-        if revision == self._revision and now - self._looked < LOOK:
-            return
-        self._revision, self._looked = revision, now
+    def _news(self) -> None:
         try:
             last, cursors = self.log.last(), self.log.cursors()
         except StorageError:
@@ -109,3 +99,12 @@ class Relay:
                 )
             if not pruned.events:
                 return
+
+
+async def lag(log: IEventLog, cursor: Cursor, now: float) -> float:
+    """How old the oldest event is that a consumer has not been told, in seconds; 0 without any.
+
+    :param now: seconds since the epoch.
+    """
+    found = await log.read(cursor.position, 1) if cursor.position < log.last() else ()
+    return max(0.0, now - found[0].at) if found else 0.0

@@ -32,7 +32,8 @@ def _each(check: Callable[[str], Any]) -> Validator:
     return validate
 
 
-def _url(_: Any, attribute: Attribute[str], value: str) -> None:
+def web_address(_: Any, attribute: Attribute[str], value: str) -> None:
+    """Validate an address of a service."""
     try:
         parts = urlsplit(value)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -46,6 +47,10 @@ def _action(text: str) -> None:
     known = [action.value for action in EventAction]
     if text not in known:
         raise ValueError(f"{text!r} is no action; there are {', '.join(known)}")
+
+
+actions = _each(_action)
+"""Validates names of actions."""
 
 
 def _headers(_: Any, attribute: Attribute[Any], value: Mapping[str, Sequence[str]]) -> None:
@@ -73,7 +78,7 @@ class Ignored:
     actions: Sequence[str] = option(
         "Of push, pull, mount and delete. Without anybody who wants pulls none are recorded.",
         factory=tuple,
-        validator=_each(_action),
+        validator=actions,
     )
 
 
@@ -82,7 +87,7 @@ class Endpoint:
     """A receiver of webhooks. Its events wait for it by its name."""
 
     name: str = option("Its name: letters, digits, '.', '_' and '-'.")
-    url: str = option("Where events are posted to.", validator=_url)
+    url: str = option("Where events are posted to.", validator=web_address)
     disabled: bool = option(
         "Send it nothing. When it is enabled again it goes on where it was, as far as the log "
         "reaches.",
@@ -152,6 +157,37 @@ class Events:
 
 
 @frozen
+class EventStream:
+    """The stream of events, for clients of the API."""
+
+    enabled: bool = option(
+        "Let those who are logged in follow the events of the repositories that they may pull "
+        "from, at /txregistry/v1/events. By whom and from where something was done is told to "
+        "those who may push there.",
+        default=False,
+    )
+    pulls: bool = option(
+        "Have pulls recorded for it. Without this it tells those that an endpoint wants.",
+        default=False,
+    )
+    heartbeat: Duration = option(
+        "Time after which a stream without events shows that it is alive.",
+        default=Duration(15.0),
+        validator=[validators.ge(1), validators.le(3600)],
+    )
+    streams: int = option(
+        "Open streams, to each worker.",
+        default=500,
+        validator=validators.ge(1),
+    )
+    peridentity: int = option(
+        "Open streams of one account, of one address without a login, to each worker.",
+        default=10,
+        validator=validators.ge(1),
+    )
+
+
+@frozen
 class Notifications:
     """Webhooks."""
 
@@ -170,6 +206,7 @@ class Notifications:
         default=1_000_000,
         validator=validators.ge(10_000),
     )
+    stream: EventStream = option("Events for clients that follow them.", factory=EventStream)
     endpoints: Sequence[Endpoint] = option(
         "The receivers.",
         factory=tuple,

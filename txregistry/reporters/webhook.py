@@ -1,128 +1,38 @@
 """Webhooks: events posted to an endpoint, signed.
 
-May import the model, the interfaces, treq, Twisted and other modules of this room.
+May import the model, the interfaces, Twisted and other modules of this room.
 """
 
 from __future__ import annotations
 
 import base64
-import re
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from attrs import define, field, frozen
-from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from attrs import define, field
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
 from ..interfaces import EventRefused, IEventReporter, ILifecycle, IWorld, Patience
 from ..model.events import Event, EventAction, LoggedEvent
-from ..model.globs import repository_glob, tag_glob
+from .answers import Answers
 from .envelope import Envelope, Place
-from .guard import CheckedWays
+from .posting import LATER, NotTaken, Poster
+from .selection import Selection
 from .settings import Endpoint
 from .signing import key_of, signature
 
-ANSWER = 64 * 1024
-"""Bytes of an answer that are read, so that its connection can be used again."""
 
-
-LATER = frozenset({408, 425, 429})
-"""Statuses that ask to come again, whatever was sent."""
-
-
-class NotTaken(Exception):
-    """An event was not taken."""
-
-
-@implementer(IAgent)
-@define(eq=False)
-class Undecoded:
-    """An agent whose answers are never decompressed: nobody reads them."""
-
-    inner: IAgent
-
-    def request(
-        self,
-        method: bytes,
-        uri: bytes,
-        headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,  # noqa: N803
-    ) -> Deferred[Any]:
-        """See ``IAgent``."""
-        headers = headers.copy() if headers is not None else Headers()
-        headers.removeHeader("Accept-Encoding")
-
-        def strip(response: Any) -> Any:
-            response.headers.removeHeader("Content-Encoding")
-            return response
-
-        return self.inner.request(method, uri, headers, bodyProducer).addCallback(strip)
-
-
-class Discarding(Protocol):
-    """Reads a short answer to its end, and breaks off a long one."""
-
-    def __init__(self) -> None:
-        self._left = ANSWER
-        self.done: Deferred[None] = Deferred()
-
-    def dataReceived(self, data: bytes) -> None:
-        """See ``IProtocol``."""
-        self._left -= len(data)
-        if self._left < 0:
-            self.close()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """See ``IProtocol``."""
-        self.transport = None
-        if not self.done.called:
-            self.done.callback(None)
-
-    def close(self) -> None:
-        """Take no more of it."""
-        transport, self.transport = self.transport, None
-        if transport is not None:
-            transport.loseConnection()
-
-
-@frozen
-class Selection:
-    """What an endpoint wants to be told."""
-
-    actions: frozenset[str]
-    ignored: frozenset[str]
-    repositories: Sequence[re.Pattern[str]]
-    tags: Sequence[re.Pattern[str]]
-
-    @classmethod
-    def of(cls, endpoint: Endpoint) -> Selection:
-        """What the configuration says of it."""
-        ignore = endpoint.ignore
-        return cls(
-            frozenset(EventAction) - frozenset(ignore.actions),
-            frozenset((*endpoint.ignoredmediatypes, *ignore.mediatypes)),
-            [repository_glob(text) for text in endpoint.repositories],
-            [tag_glob(text) for text in endpoint.tags],
-        )
-
-    def wants(self, event: Event) -> bool:
-        """Whether an event is told."""
-        if event.action not in self.actions or event.media_type in self.ignored:
-            return False
-        name, tag = event.repository, event.tag
-        if self.repositories and not any(each.fullmatch(name) for each in self.repositories):
-            return False
-        if not self.tags:
-            return True
-        return tag is not None and any(each.fullmatch(tag) for each in self.tags)
+def selection_of(endpoint: Endpoint) -> Selection:
+    """What the configuration says that an endpoint wants."""
+    ignore = endpoint.ignore
+    return Selection.of(
+        frozenset(EventAction) - frozenset(ignore.actions),
+        (*endpoint.ignoredmediatypes, *ignore.mediatypes),
+        endpoint.repositories,
+        endpoint.tags,
+    )
 
 
 @implementer(IEventReporter, ILifecycle)
@@ -143,31 +53,26 @@ class Webhook:
     references: bool = False
     clock: Callable[[], float] = time.time
     ordered: bool = True
+    answers: Answers = field(factory=Answers)
     concurrency: int = field(init=False)
     pulls: bool = field(init=False)
     patience: Patience = field(init=False)
     _envelope: Envelope = field(init=False)
     _keys: list[bytes] = field(init=False)
     _selection: Selection = field(init=False)
-    _pool: Any = field(init=False)
-    _agent: IAgent = field(init=False)
+    _poster: Poster = field(init=False)
     _url: str = field(init=False)
     _headers: Headers = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         endpoint, reactor = self.endpoint, self.world.reactor
         self.concurrency = endpoint.concurrency
-        self._selection = Selection.of(endpoint)
+        self._selection = selection_of(endpoint)
         self.pulls = EventAction.PULL in self._selection.actions
         self.patience = Patience(endpoint.retries, endpoint.threshold, endpoint.backoff)
         self._envelope = Envelope(endpoint.format, self.place)
         self._keys = [key_of(secret) for secret in endpoint.secrets]
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = endpoint.concurrency
-        self._pool.cachedConnectionTimeout = 30
-        self._pool.retryAutomatically = False
-        ways = CheckedWays(reactor, BrowserLikePolicyForHTTPS(), self.strict, endpoint.timeout)
-        self._agent = Undecoded(Agent.usingEndpointFactory(reactor, ways, pool=self._pool))
+        self._poster = Poster(reactor, endpoint.timeout, endpoint.concurrency, self.strict)
         self._url, fields = _address(endpoint.url)
         self._headers = Headers({name: list(texts) for name, texts in endpoint.headers.items()})
         for name, text in {**fields, "User-Agent": self.user_agent}.items():
@@ -180,7 +85,7 @@ class Webhook:
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self._pool.closeCachedConnections()
+        await self._poster.stop()
 
     def wants(self, event: Event) -> bool:
         """See ``IEventReporter``."""
@@ -200,55 +105,18 @@ class Webhook:
             headers.setRawHeaders("webhook-timestamp", [str(now)])
             signed = signature(self._keys, event.id, now, body)
             headers.setRawHeaders("webhook-signature", [signed])
-        status = await self._post(headers, body)
+        try:
+            status = (await self._poster.post(self._url, headers, body)).status
+        except NotTaken:
+            self.answers.errors += 1
+            raise
+        self.answers.add(status)
         if 300 <= status < 400:
             raise EventRefused(f"it answered {status}, and redirects are not followed")
         if 400 <= status < 500 and status not in LATER:
             raise EventRefused(f"it answered {status}")
         if not 200 <= status < 300:
             raise NotTaken(f"it answered {status}")
-
-    async def _post(self, headers: Headers, body: bytes) -> int:
-        """The status of the answer; its body is read for as long as the time allows."""
-        timeout = self.endpoint.timeout
-        late = False
-        discarding = Discarding()
-        running: Deferred[Any]
-
-        def give_up() -> None:
-            nonlocal late
-            late = True
-            running.cancel()
-            discarding.close()
-
-        timer = self.world.reactor.callLater(timeout, give_up)
-        try:
-            # A client for each request: they keep cookies.
-            running = HTTPClient(self._agent).request(
-                "POST",
-                self._url,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=self.world.reactor,
-            )
-            answer = await running
-            answer.deliverBody(discarding)
-            await discarding.done
-        except CancelledError:
-            if not late:
-                raise
-            raise NotTaken(f"no answer within {timeout:g} s") from None
-        except Exception as error:
-            if late:
-                raise NotTaken(f"no answer within {timeout:g} s") from None
-            raise NotTaken(_reason(error)) from error
-        finally:
-            if timer.active():
-                timer.cancel()
-        status: int = answer.code
-        return status
 
 
 def _address(url: str) -> tuple[str, dict[str, str]]:
@@ -259,11 +127,3 @@ def _address(url: str) -> tuple[str, dict[str, str]]:
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
     fields = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), fields
-
-
-def _reason(error: BaseException) -> str:
-    """What happened, in the words of the innermost of the errors that Twisted wraps."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return _reason(reasons[0].value)
-    return str(error) or repr(error)

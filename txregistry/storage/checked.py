@@ -23,6 +23,7 @@ from ..interfaces import (
     ILocating,
     IMoving,
     IReader,
+    IRemoving,
     IShownAppend,
     IStorageDriver,
     IUploads,
@@ -41,6 +42,7 @@ CAPABILITIES = (
     IGathering,
     IUploads,
     IMoving,
+    IRemoving,
     ILocating,
     IHealth,
     ILifecycle,
@@ -220,6 +222,9 @@ class Checked:
             self.calls.expect(good, "uploads", f"describes an upload as {each!r}")
         self._check_list("uploads", [each.token for each in found], after, limit)
         return found
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        await self.calls.long("remove", self.inner.remove, [check_key(key) for key in keys])
 
     async def move(self, key: str, target: str) -> None:
         await self.calls.quick("move", self.inner.move, check_key(key), check_key(target))

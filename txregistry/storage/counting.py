@@ -26,6 +26,7 @@ ACTIONS = {
     "put": "PutContent",
     "put_soon": "PutContent",
     "stat": "Stat",
+    "uploads": "List",
 }
 """What distribution calls the like; operations that it has not have their own names."""
 

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from ..interfaces import (
     IReader,
+    IRemoving,
     IStorageDriver,
     IUploads,
     ObjectMissing,
@@ -59,7 +60,7 @@ class MemoryReader:
         self._closed = True
 
 
-@implementer(IStorageDriver, IUploads)
+@implementer(IStorageDriver, IUploads, IRemoving)
 @define(eq=False)
 class MemoryDriver:
     """Objects in a dictionary; the contract is that of ``IStorageDriver``."""
@@ -105,6 +106,11 @@ class MemoryDriver:
         self._object(key)
         del self._objects[key]
         del self._sorted[bisect_left(self._sorted, key)]
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            if key in self._objects:
+                await self.delete(key)
 
     async def begin(self, hint: str) -> str:
         token = secrets.token_hex(16)

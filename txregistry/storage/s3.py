@@ -18,6 +18,7 @@ from ..interfaces import (
     ILifecycle,
     ILocating,
     IReader,
+    IRemoving,
     IStorageDriver,
     IUploads,
     IWorld,
@@ -41,7 +42,7 @@ from .s3_uploads import S3Uploads
 _log = Logger()
 
 
-@implementer(IStorageDriver, IGathering, IUploads, ILocating, IHealth, ILifecycle)
+@implementer(IStorageDriver, IGathering, IUploads, IRemoving, ILocating, IHealth, ILifecycle)
 @define(eq=False)
 class S3Driver:
     """Objects in a bucket; the contract is that of ``IStorageDriver``.
@@ -89,6 +90,10 @@ class S3Driver:
         with told(key):
             await self.client.head_object(self.root + key)
             await self.client.delete_object(self.root + key)
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        with told():
+            await self.client.delete_objects([self.root + key for key in keys])
 
     # --- uploads -----------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from ...interfaces import (
     ILocating,
     IMoving,
     IReader,
+    IRemoving,
     IShownAppend,
     IStorageDriver,
     IUploads,
@@ -137,7 +138,7 @@ class StorageDriverContract:
         verifyObject(IStorageDriver, driver)
         known = (
             *(ILocalFile, IShownAppend, IDeferredSync, IGathering),
-            *(IUploads, IMoving, ILocating, IHealth, ILifecycle),
+            *(IUploads, IMoving, IRemoving, ILocating, IHealth, ILifecycle),
         )
         for capability in known:
             if capability.providedBy(driver):
@@ -559,6 +560,20 @@ class StorageDriverContract:
             assert await driver.get("other") == b"1234567890"
         assert (await driver.stat("key")).size == 5
         assert await driver.get("key") == b"12345"
+
+    @asynchronous
+    async def test_removing_many(self, driver: Any) -> None:
+        removing = IRemoving(driver, None)
+        if removing is None:
+            pytest.skip("objects are removed one by one")
+        keys = [f"a/{name}" for name in (*NAMES, "x", "absent")]
+        for key in keys[:-1]:
+            await driver.put(key, b"1")
+        await driver.put("other", b"2")
+        await removing.remove(keys)
+        assert await all_keys(driver) == ["other"]
+        await removing.remove(keys)
+        await removing.remove([])
 
     @asynchronous
     async def test_moving(self, driver: Any) -> None:

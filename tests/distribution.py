@@ -46,21 +46,24 @@ class Distribution(Running):
         """The program."""
         return [require_tool("docker-registry")]
 
-    def collect(self, *options: str) -> tuple[int, int, int, str]:
-        """Run its garbage collector dry; blobs marked, blobs and manifests to delete, its words."""
+    def garbage_collect(self, *options: str) -> str:
+        """Run its garbage collector; its words."""
         done = subprocess.run(
-            [*self.program(), "garbage-collect", "--dry-run", *options, str(self.configure())],
+            [*self.program(), "garbage-collect", *options, str(self.configure())],
             capture_output=True,
             text=True,
             check=True,
             timeout=60,
         )
-        found = re.search(
-            r"(\d+) blobs marked, (\d+) blobs and (\d+) manifests eligible", done.stdout
-        )
-        assert found, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def collect(self, *options: str) -> tuple[int, int, int, str]:
+        """Run its garbage collector dry; blobs marked, blobs and manifests to delete, its words."""
+        words = self.garbage_collect("--dry-run", *options)
+        found = re.search(r"(\d+) blobs marked, (\d+) blobs and (\d+) manifests eligible", words)
+        assert found, words
         marked, blobs, manifests = (int(number) for number in found.groups())
-        return marked, blobs, manifests, done.stdout + done.stderr
+        return marked, blobs, manifests, words
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from .auth.access_settings import Access, fixed_tags, policy
+from .auth.admins import Administrators
 from .auth.apikeys import NAME as KEYS
 from .auth.apikeys import ApiKeys
 from .auth.checked import CheckedAuthenticator, CheckedPolicy
@@ -50,7 +51,8 @@ _log = Logger()
 class Admission:
     """What stands before the registry.
 
-    ``door`` lets in whoever the rules let in; without a gate it lets in everybody. ``living`` are
+    ``door`` lets in whoever the rules let in; without a gate it lets in everybody. ``admins`` are
+    None where nobody is asked who it is. ``living`` are
     the parts that want to be started and stopped, ``accounts`` the plugins that know accounts.
     """
 
@@ -59,6 +61,7 @@ class Admission:
     tokens: ITokenService | None = None
     policy: CurrentPolicy | None = None
     keys: KeyOffice | None = None
+    admins: Administrators | None = None
     living: Sequence[ILifecycle] = ()
     accounts: Mapping[str, IAuthenticator] = {}
     world: World | None = None
@@ -94,8 +97,8 @@ class Admission:
         before, self.policy.inner = self.policy.inner, fresh
         if isinstance(before, CheckedPolicy):
             await before.stop()
-        if self.keys is not None:
-            self.keys.groups = settings.groups
+        if self.admins is not None:
+            self.admins.groups = settings.groups
         if self.policy.grants_anonymous() and not before.grants_anonymous() and not self.tokens:
             _log.warn(
                 "rules grant something to anonymous now; clients are told so by a restart only"
@@ -124,8 +127,9 @@ def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) ->
                 )
     accounts = asked
     office: KeyOffice | None = None
+    admins = Administrators(auth.apikeys.admins, settings.access.groups)
     if auth.apikeys.enabled:
-        office = KeyOffice(store, auth.apikeys, settings.access.groups, time.time)
+        office = KeyOffice(store, auth.apikeys, admins, time.time)
         asked = {KEYS: ApiKeys(store, asked, time.time), **asked}
     rules = CurrentPolicy(make_policy(settings.access, world))
     tokens: ITokenService | None = None
@@ -140,7 +144,9 @@ def admit_to(door: IDoor, settings: Settings, world: World, store: IKeyStore) ->
     )
     living = [rules, *(each for each in asked.values() if ILifecycle.providedBy(each))]
     gate = Gate(asked, damping, shown, time.time)
-    return Admission(GuardedDoor(door, rules), gate, tokens, rules, office, living, accounts, world)
+    return Admission(
+        GuardedDoor(door, rules), gate, tokens, rules, office, admins, living, accounts, world
+    )
 
 
 def make_policy(settings: Access, world: World) -> IAccessPolicy:

@@ -27,6 +27,7 @@ from .interfaces import (
     IDoor,
     ILifecycle,
     ILocalFile,
+    IRepositoryOffice,
     IStorageMaker,
     StorageError,
 )
@@ -40,6 +41,7 @@ from .registry import layout
 from .registry.adopting import Adopter
 from .registry.indexing import Indexer
 from .registry.manifests import ManifestRules, Manifests
+from .registry.office import RepositoryOffice
 from .registry.quotas import QuotaDoor
 from .registry.reading import TreeReader
 from .registry.restricted import DELETES, PUSHES, Refusal, RestrictedDoor
@@ -94,6 +96,7 @@ class Registry:
     rounds: Rounds
     mode: Mode
     reporting: Reporting
+    office: IRepositoryOffice
     first: bool = True
     """Whether the work beside serving is that of this process."""
 
@@ -270,6 +273,8 @@ def assemble(
     )
     admission = admit_to(door, settings, world, SqliteKeys(metadata))
     immutable = admission.policy or policy(settings.access)
+    rounds = rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database)
+    admins = admission.admins
     registry = Registry(
         settings,
         world,
@@ -279,9 +284,16 @@ def assemble(
         adopter,
         Indexer(adopter, reactor, _tell_progress),
         scrub,
-        rounds_of(settings, core, metadata, adopter.over, immutable.immutable, world, database),
+        rounds,
         mode,
         report_to(settings, world, metadata, driver, admission.policy),
+        RepositoryOffice(
+            rounds,
+            adopter.over,
+            immutable.immutable,
+            admission.policy,
+            admins.include if admins is not None else lambda _: True,
+        ),
     )
     registry.change_mode(storage.maintenance.readonly)
     return registry

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from .assembly import Registry
 from .counters import Family, Kind, Value
-from .interfaces import StorageError
+from .interfaces import Cursor, StorageError
+from .reporters.courier import Courier
 from .reporters.relay import lag
 
 UPLOADS = Family(Kind.GAUGE, "txregistry_upload_sessions", "Upload sessions that are open.")
@@ -76,6 +77,26 @@ DROPPED = Family(
 )
 
 
+TOLD = Family(
+    Kind.COUNTER,
+    "registry_notifications_events_total",
+    "Events for an endpoint, and attempts: Events, Successes, Failures, Errors.",
+    ("type", "endpoint"),
+)
+STATUSES = Family(
+    Kind.COUNTER,
+    "registry_notifications_status_total",
+    "Answers of an endpoint, by status.",
+    ("code", "endpoint"),
+)
+PENDING = Family(
+    Kind.GAUGE,
+    "registry_notifications_pending_total",
+    "Events that an endpoint has not been told, or has refused so far.",
+    ("endpoint",),
+)
+
+
 def of_registry(
     registry: Registry, flush: Callable[[], object] | None = None
 ) -> Callable[[], Awaitable[list[Value]]]:
@@ -116,14 +137,15 @@ def _values(families: dict[str, Family], counters: object) -> Iterable[Value]:
 async def _deliveries(registry: Registry, now: float) -> list[Value]:
     """How far behind the reporters are."""
     relay = registry.reporting.relay
-    names = {courier.name for courier in relay.couriers}
-    if not names:
+    couriers = {courier.name: courier for courier in relay.couriers}
+    if not couriers:
         return []
     found: list[Value] = []
     last = relay.log.last()
     for cursor in await relay.log.counted():
-        if cursor.name not in names:
+        if cursor.name not in couriers:
             continue
+        found += _answers(couriers[cursor.name], cursor, last)
         behind = max(0, last - cursor.position)
         label = (cursor.name,)
         for family, value in (
@@ -135,3 +157,22 @@ async def _deliveries(registry: Registry, now: float) -> list[Value]:
         ):
             found.append(Value(family, value, label))
     return found
+
+
+def _answers(courier: Courier, cursor: Cursor, last: int) -> list[Value]:
+    """What distribution tells of an endpoint, in its words."""
+    answers = getattr(courier.reporter, "answers", None)
+    if answers is None:
+        return []
+    name = courier.name.partition("/")[2]
+    counted = {
+        "Events": courier.wanted,
+        "Successes": answers.successes,
+        "Failures": answers.failures,
+        "Errors": answers.errors,
+    }
+    return [
+        *(Value(TOLD, count, (kind, name)) for kind, count in counted.items()),
+        *(Value(STATUSES, count, (code, name)) for code, count in answers.named().items()),
+        Value(PENDING, max(0, last - cursor.position) + cursor.waiting, (name,)),
+    ]

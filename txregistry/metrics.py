@@ -70,7 +70,8 @@ class _Snapshot(Collector):
 
 def _metric(family: Family) -> Metric:
     # The formats add the end of a counter's name each in its own way.
-    return Metric(family.name.removesuffix("_total"), family.doc, family.kind.name.lower())
+    name = family.name.removesuffix("_total") if family.kind is Kind.COUNTER else family.name
+    return Metric(name, family.doc, family.kind.name.lower())
 
 
 def _counted(family: Family, series: Sequence[tuple[Sequence[str], Sequence[int]]]) -> Metric:

@@ -138,6 +138,7 @@ def make_site(
         counted,
         shut,
         registry.reporting.feed,
+        registry.office,
     )
     access = settings.log.accesslog
     counters = HttpCounters(part, reactor) if part is not None else None

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from txregistry.auth.access_settings import Access, DenySettings, RuleSettings, policy
+from txregistry.auth.admins import Administrators
 from txregistry.auth.apikeys import ApiKeys, new_record
 from txregistry.auth.current import CurrentPolicy
 from txregistry.auth.damping import Damping
@@ -117,7 +118,9 @@ class Bench:
         self.keys = ApiKeys(self.store, known, lambda: self.now)
         admins = Admins(users=["root"], groups=["keepers"])
         settings = ApiKeySettings(admins=admins, peraccount=3)
-        self.office = KeyOffice(self.store, settings, {"keepers": ["carol"]}, lambda: self.now)
+        self.office = KeyOffice(
+            self.store, settings, Administrators(admins, {"keepers": ["carol"]}), lambda: self.now
+        )
         self.rules = CurrentPolicy(rules())
 
     def make(self, who: Identity = ALICE, **wish: Any) -> tuple[KeyRecord, str]:
@@ -427,7 +430,7 @@ def test_admins_make_robots(bench: Bench) -> None:
     ):
         record, _ = bench.make(who, robot=who.name)
         assert (record.account, record.maker) == (f"robot/{who.name}", who.name)
-    bench.office.groups = {}
+    bench.office.admins.groups = {}
     with pytest.raises(Denied):
         bench.make(Identity("carol", stamp="x"), robot="ci")
 

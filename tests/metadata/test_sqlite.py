@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from txregistry.interfaces import BlobRecord, TreeChange, UploadRecord
-from txregistry.metadata import queries
+from txregistry.metadata import holders, queries, reviews
 from txregistry.metadata.schema import MIGRATIONS, migrate
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.metadata.writer import Writer
@@ -210,6 +210,16 @@ def test_queries_use_indexes(name: str) -> None:
         assert [step for step in plan if "manifest_by_subject" in step], plan
     if name != "absent":  # the order of the list that was given, which is short
         assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+@pytest.mark.parametrize("statement", [holders.NAMED, reviews.TAGS_OF], ids=["held", "reviewed"])
+def test_tags_that_are_named_after_a_manifest_are_found_by_their_names(statement: str) -> None:
+    """Whoever deletes one of many images does not look at the tags of all."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    values = [1] * (4 if "?4" in statement else 2)
+    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, values)]
+    assert [step for step in plan if "tag" in step and "name=?" in step], plan
 
 
 PROGRAM = """

@@ -20,6 +20,7 @@ from attrs import define, evolve, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from twisted.internet import reactor
+from twisted.internet.task import Clock, deferLater
 from unreliable import Unreliable
 from zope.interface import noLongerProvides
 
@@ -34,6 +35,9 @@ from txregistry.interfaces import (
     StorageError,
 )
 from txregistry.metadata.collection import SqliteCollection
+from txregistry.metadata.history import SqliteHistory
+from txregistry.metadata.inventory import SqliteInventory
+from txregistry.metadata.last_pulls import SqliteLastPulls
 from txregistry.metadata.sqlite import SqliteMetadata
 from txregistry.model.descriptors import OCI_INDEX, OCI_MANIFEST
 from txregistry.model.digests import Digest
@@ -44,6 +48,8 @@ from txregistry.registry import layout
 from txregistry.registry.collecting import Collector, Waits
 from txregistry.registry.manifests import Manifests
 from txregistry.registry.occasions import Occasion
+from txregistry.registry.retention import Retention
+from txregistry.registry.rounds import TOLERANCE, Rounds, Steady
 from txregistry.registry.stored import Core, StoredRegistry
 from txregistry.registry.sweeping import Sweep
 from txregistry.registry.tree import Tree
@@ -434,6 +440,87 @@ async def test_two_collectors_at_once(scene: Scene) -> None:
     assert sorted(each[ReviewKind.MANIFEST] for each in removed) == [0, 1]
     await scene.collect_all()
     assert await scene.stored() == set()
+
+
+# --- clocks that are set -----------------------------------------------------------------------
+
+
+@define(eq=False)
+class Passing:
+    """Rounds of a scene's collector, once a second, while time passes and the clock is set."""
+
+    scene: Scene
+    clock: Clock = field(factory=Clock)
+    rounds: Rounds = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        scene = self.scene
+        collection, never = scene.collector.collection, Occasion(scene.world, 0, None)
+        metadata, manifests = scene.metadata, scene.registry.core.manifests
+        self.rounds = Rounds(
+            scene.collector,
+            Sweep(scene.driver, collection, never),
+            Retention(
+                SqliteInventory(metadata),
+                manifests,
+                SqliteLastPulls(metadata),
+                [],
+                lambda repository, tag: False,
+                never,
+            ),
+            SqliteHistory(metadata),
+            0,
+            Steady(scene.time, self.clock.seconds, max(WAITS.lease, WAITS.grace)),
+            self.clock,
+            lambda: True,
+            1,
+            True,
+        )
+        self.rounds.start()
+
+    async def by(self, seconds: int, set_by: float = 0.0) -> None:
+        """The clock is set, and time passes; each round comes to its end."""
+        self.scene.time.now += set_by
+        for _ in range(seconds):
+            self.scene.time.now += 1
+            self.clock.advance(1)
+            while not self.clock.getDelayedCalls():
+                await deferLater(reactor, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("sets", "until"),
+    [
+        pytest.param([3600.0], 131, id="forward"),
+        pytest.param([3600.0, -3600.0], 131, id="forward and back"),
+        pytest.param([3600.0, 10.0 * 3600], 131, id="forward twice"),
+        pytest.param([-3600.0], 202, id="back"),
+        pytest.param([20.0], 131, id="a little"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_no_lease_is_broken_by_a_clock_that_is_set(
+    scene: Scene, sets: list[float], until: int
+) -> None:
+    """A blob is due, and a client was just told that it is there; the clock is set behind that.
+
+    :param until: when it may go at the latest, in seconds that have passed.
+    """
+    passing = Passing(scene)
+    digest = await scene.push("a", b"one")
+    await passing.by(99)
+    await scene.registry.describe_blob(RepositoryName("a"), digest)
+    lease = passing.clock.seconds() + WAITS.lease
+    for seconds in sets:
+        await passing.by(1, seconds)
+    if abs(sets[0]) > TOLERANCE:
+        while passing.clock.seconds() < lease - 1:
+            assert await scene.has_blob("a", b"one")
+            await passing.by(1)
+    while await scene.has_blob("a", b"one"):
+        assert passing.clock.seconds() <= until + 1
+        await passing.by(1)
+    await passing.rounds.stop()
 
 
 # --- cut at every step ---------------------------------------------------------------------------

@@ -215,14 +215,17 @@ async def test_what_is_old_is_told_as_if_it_were_not(service: Service, reporter:
 @pytest_twisted.ensureDeferred
 async def test_failures(service: Service, reporter: NewRelic) -> None:
     try:
-        raise LookupError("x" * 5000)
+        raise LookupError("token=hush " + "x" * 5000)
     except LookupError:
         failure = Failure()
-    await reporter.failures([FailureSeen(time.time(), "incident", "id", "it failed", failure)])
+    seen = FailureSeen(time.time(), "incident", "id", "no password: hush", failure)
+    await reporter.failures([seen])
     (event,) = service.intake.events
     assert event["eventType"] == "RegistryFailure"
     assert event["error.class"] == "builtins.LookupError"
-    assert event["error.message"] == "x" * 1000
+    assert event["message"] == "no password: [hidden]"
+    assert event["error.message"].startswith("token=[hidden] xxx")
+    assert len(event["error.message"]) == 1000
     assert event["error.place"].startswith(f"{__name__}:")
     assert (event["incident"], event["requestId"]) == ("incident", "id")
 

@@ -17,6 +17,7 @@ import pytest
 from attrs import frozen
 from distribution import distribution
 from lives import children, wait_for
+from receiving import receiving
 from running import Running, free_port, running
 from tools import require_tool
 from wire import Client
@@ -166,7 +167,7 @@ def test_what_becomes_of_content_and_of_events(tmp_path: Path) -> None:
     port = free_port()
     settings = with_metrics(
         port,
-        gc={"interval": "100ms", "delay": "0s", "lease": "0s", "grace": "0s"},
+        gc={"interval": "100ms", "delay": "0s", "lease": "5s", "grace": "0s"},
         quotas=[{"repositories": ["small/**"], "tags": 1}],
         retention={
             "interval": "100ms",
@@ -195,6 +196,32 @@ def test_what_becomes_of_content_and_of_events(tmp_path: Path) -> None:
         assert found.get("txregistry_events_behind", **dead) > 5
         assert 0 < found.get("txregistry_events_lag_seconds", **dead) < 100
         assert found.get("txregistry_events_dropped_total", **dead) == 0
+
+
+def test_what_endpoints_answer(tmp_path: Path) -> None:
+    """In the words of distribution."""
+    port = free_port()
+    told, pending = "registry_notifications_events_total", "registry_notifications_pending_total"
+    with receiving() as receiver:
+        endpoints = [
+            {"name": "dead", "url": f"http://127.0.0.1:{free_port()}/"},
+            {"name": "well", "url": receiver.url},
+        ]
+        settings = with_metrics(port, notifications={"endpoints": endpoints})
+        with running(tmp_path, settings=settings) as registry:
+            client = Client(registry)
+            client.pushed("app", "1")
+            client.close()
+            receiver.wait_for(3)
+            dead, well = {"endpoint": "dead"}, {"endpoint": "well"}
+            wait_for(lambda: scraped(port).get(told, type="Errors", **dead))
+            wait_for(lambda: not scraped(port).get(pending, **well))
+            found = scraped(port)
+    assert [found.get(told, type=each, **well) for each in ("Events", "Successes")] == [3, 3]
+    assert [found.get(told, type=each, **well) for each in ("Failures", "Errors")] == [0, 0]
+    assert found.get("registry_notifications_status_total", code="200 OK", **well) == 3
+    assert [found.get(told, type=each, **dead) for each in ("Successes", "Failures")] == [0, 0]
+    assert found.get(pending, **dead) == 3
 
 
 def test_an_error_of_the_storage_is_counted(tmp_path: Path) -> None:

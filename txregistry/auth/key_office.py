@@ -5,7 +5,7 @@ May import the interfaces, the model and other modules of this room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
 from attrs import define
 from twisted.logger import Logger
@@ -15,6 +15,7 @@ from ..interfaces import Conflict, IKeyOffice, IKeyStore, KeyRecord, KeyWish, St
 from ..model.access import Identity
 from ..model.errors import Denied, KeyUnknown, TooManyRequests, Unauthorized, Unavailable
 from ..model.pages import Listing, Page
+from .admins import Administrators
 from .apikeys import new_record
 from .key_text import hash_of
 from .settings import ApiKeySettings
@@ -27,20 +28,19 @@ _log = Logger()
 class KeyOffice:
     """Keys of one's own for everybody with a password, those of all for admins.
 
-    :param groups: the members of the groups that the configuration names.
     :param clock: seconds since the epoch.
     """
 
     store: IKeyStore
     settings: ApiKeySettings
-    groups: Mapping[str, Collection[str]]
+    admins: Administrators
     clock: Callable[[], float]
 
     async def make(self, identity: Identity, wish: KeyWish, address: str) -> tuple[KeyRecord, str]:
         """See :class:`~txregistry.interfaces.IKeyOffice`, as for each of the following."""
         self._enter(identity)
         if wish.robot is not None:
-            if not self._looks_after_all(identity):
+            if not self.admins.include(identity):
                 raise Denied("robots are made by admins only (auth.apikeys.admins)")
         elif not identity.stamp:
             raise Denied(
@@ -71,7 +71,7 @@ class KeyOffice:
 
     async def listed(self, identity: Identity, everybody: bool, page: Page) -> Listing[KeyRecord]:
         self._enter(identity)
-        if everybody and not self._looks_after_all(identity):
+        if everybody and not self.admins.include(identity):
             raise Denied("the keys of all are for admins only (auth.apikeys.admins)")
         try:
             return await self.store.listed(None if everybody else identity.name, page)
@@ -83,7 +83,7 @@ class KeyOffice:
         try:
             record = self.store.get(key)
             own = record is not None and record.account == identity.name
-            if record is None or not (own or self._looks_after_all(identity)):
+            if record is None or not (own or self.admins.include(identity)):
                 raise KeyUnknown("you have no API key of that identifier", {"id": key})
             await self.store.remove(key)
         except StorageError as error:
@@ -96,13 +96,6 @@ class KeyOffice:
             raise Unauthorized("log in to look after API keys")
         if identity.bearer or identity.scopes is not None or identity.reach is not None:
             raise Denied("a token or an API key is no way to API keys; send name and password")
-
-    def _looks_after_all(self, identity: Identity) -> bool:
-        admins = self.settings.admins
-        return identity.name in admins.users or any(
-            group in identity.groups or identity.name in self.groups.get(group, ())
-            for group in admins.groups
-        )
 
 
 def tell(what: str, record: KeyRecord, who: str, address: str) -> None:

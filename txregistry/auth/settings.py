@@ -47,7 +47,7 @@ class TokenServiceSettings:
 
 @frozen
 class Admins:
-    """Who looks after the API keys of all."""
+    """Who looks after the API keys of all, and the registry."""
 
     users: Sequence[str] = option("Users.", factory=tuple, example="[alice]")
     groups: Sequence[str] = option(
@@ -64,7 +64,8 @@ class ApiKeySettings:
     )
     admins: Admins = option(
         "Who may list and revoke the keys of all, and make robots, which may do whatever their "
-        "keys say unless a rule denies it.",
+        "keys say unless a rule denies it; and see what waits for its collection, with or without "
+        "API keys.",
         factory=Admins,
     )
     peraccount: int = option(

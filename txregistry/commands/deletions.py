@@ -11,23 +11,24 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import asdict
 from twisted.python.usage import UsageError
 
 from ..archive.names import ImageName
 from ..interfaces import ReviewKind
-from ..model.errors import ManifestUnknown, RegistryError
+from ..model.errors import RegistryError
 from ..model.names import RepositoryName, Tag
+from ..model.pages import Page
 from ..tap import load_or_complain
 from . import BAD, GOOD
 from .gc import human
 
 if TYPE_CHECKING:
     from ..assembly import Registry
-    from ..interfaces import Move, Usage
-    from ..registry.deleting import Deleter, Impact, Plan
+    from ..interfaces import Difference, Impact, Move, Usage
+    from ..registry.deleting import Deleter, Plan
 
 ALL = 2**31
 
@@ -73,6 +74,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--at",
         metavar="TIME",
         help="only what the tag pointed at then, such as 2026-11-26 or 2026-11-26T13:00",
+    )
+    history.add_argument(
+        "--diff",
+        metavar=("FROM", "TO"),
+        nargs=2,
+        help="which tags pointed elsewhere at the second time than at the first",
     )
     history.add_argument(
         "--restore",
@@ -134,19 +141,14 @@ async def _plans(deleter: Deleter, name: ImageName, chosen: argparse.Namespace) 
 
 
 def _tell_impact(plan: Plan, impact: Impact, as_json: bool) -> None:
-    counts = {
-        kind: impact.count(kind) for kind in (ReviewKind.TAG, ReviewKind.MANIFEST, ReviewKind.BLOB)
-    }
+    kinds = (ReviewKind.TAG, ReviewKind.MANIFEST, ReviewKind.BLOB)
+    names = {kind: impact.names(kind) for kind in kinds}
     if as_json:
-        named = {
-            f"{kind}s": [each.name for each, _ in impact.gone if each.kind is kind]
-            for kind in counts
-        }
         print(
             json.dumps(
                 {
                     "repository": plan.repository,
-                    **named,
+                    **{f"{kind}s": names[kind] for kind in kinds},
                     "freed": impact.freed,
                     "kept_shared": impact.shared,
                 }
@@ -159,8 +161,8 @@ def _tell_impact(plan: Plan, impact: Impact, as_json: bool) -> None:
         elif each.kind is ReviewKind.MANIFEST:
             print(f"manifest {each.repository}@{each.name}")
     print(
-        f"{plan.repository}: removes {counts[ReviewKind.TAG]} tags, "
-        f"{counts[ReviewKind.MANIFEST]} manifests and {counts[ReviewKind.BLOB]} blobs, "
+        f"{plan.repository}: removes {len(names[ReviewKind.TAG])} tags, "
+        f"{len(names[ReviewKind.MANIFEST])} manifests and {len(names[ReviewKind.BLOB])} blobs, "
         f"frees {human(impact.freed)}, keeps {impact.shared} shared blobs"
     )
 
@@ -177,8 +179,11 @@ def run_usage(chosen: argparse.Namespace) -> int:
     async def work(registry: Registry) -> int:
         await registry.complete()
         history = registry.rounds.history
-        found = await history.usage(repository)
-        distinct = None if repository is not None else await history.distinct()
+        if repository is None:
+            found, distinct = await history.usages("", ALL), await history.distinct()
+        else:
+            one, distinct = await history.usage(repository), None
+            found = [one] if one is not None else []
         _tell_usage(found, distinct, chosen.json)
         return GOOD if found or repository is None else BAD
 
@@ -202,6 +207,7 @@ def _tell_usage(found: Sequence[Usage], distinct: int | None, as_json: bool) -> 
 
 def run_history(chosen: argparse.Namespace) -> int:
     """Tell what tags have pointed at, or point one there again."""
+    from ..registry.restoring import restore
     from .offline import offline
 
     name = _image(chosen.image)
@@ -210,10 +216,17 @@ def run_history(chosen: argparse.Namespace) -> int:
         raise UsageError("a digest has no history: name a tag, or a repository")
     if (chosen.at or chosen.restore) and (tag is None or not chosen.at):
         raise UsageError("--at needs a tag, and --restore needs --at")
+    if chosen.at and chosen.diff:
+        raise UsageError("use --at or --diff")
     at = _time(chosen.at) if chosen.at else None
+    since, until = map(_time, chosen.diff or ("1970-01-01", "1970-01-01"))
 
     async def work(registry: Registry) -> int:
         deleter = await _deleter(registry)
+        if chosen.diff:
+            found = await deleter.history.differences(name.repository, tag, since, until, Page())
+            _tell_differences(name.repository, found.items, chosen.json)
+            return GOOD
         if at is None or tag is None:
             _tell_moves(
                 name.repository,
@@ -227,12 +240,7 @@ def run_history(chosen: argparse.Namespace) -> int:
             return BAD
         print(digest)
         if chosen.restore:
-            try:
-                manifest = await deleter.registry.get_manifest(name.repository, digest)
-            except ManifestUnknown:
-                raise ValueError(f"{digest} is not there any more") from None
-            kind = manifest.descriptor.media_type
-            await deleter.registry.put_manifest(name.repository, None, [tag], kind, manifest.body)
+            await restore(deleter.registry, name.repository, tag, digest)
         return GOOD
 
     return offline(load_or_complain(chosen.config), work, alone=False)
@@ -250,6 +258,16 @@ def _tell_moves(repository: RepositoryName, moves: Sequence[Move], as_json: bool
             print(f"{'':21}was {move.previous}")
 
 
+def _tell_differences(
+    repository: RepositoryName, found: Sequence[Difference], as_json: bool
+) -> None:
+    for each in found:
+        if as_json:
+            print(json.dumps({"repository": repository, **asdict(each)}))
+            continue
+        print(f"{repository}:{each.tag}  {each.before or 'not there'} -> {each.after or 'deleted'}")
+
+
 def _time(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
@@ -264,7 +282,7 @@ def _image(text: str) -> ImageName:
         raise UsageError(f"{text!r}: {error}") from None
 
 
-def _repository(text: str) -> Any:
+def _repository(text: str) -> RepositoryName:
     try:
         return RepositoryName.parse(text)
     except RegistryError as error:

@@ -18,7 +18,15 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import MethodNotAllowed
 
 from ..finishing import shield
-from ..interfaces import IDoor, IEventFeed, IGate, IKeyOffice, IRegistry, ITokenService
+from ..interfaces import (
+    IDoor,
+    IEventFeed,
+    IGate,
+    IKeyOffice,
+    IRegistry,
+    IRepositoryOffice,
+    ITokenService,
+)
 from ..log import request_id
 from ..log import route as route_name
 from ..model.access import ANONYMOUS, Identity
@@ -28,7 +36,10 @@ from .addresses import Addresses
 from .answers import Answer, Reuse
 from .blobs import BlobHandlers
 from .credentials import Challenges, read_credentials
+from .deleting import DeletionHandlers
 from .events import EventHandlers
+from .history import HistoryHandlers
+from .holdings import HoldingHandlers
 from .keys import KeyHandlers
 from .lists import ListHandlers
 from .manifests import ManifestHandlers
@@ -61,6 +72,7 @@ class RegistryApp:
     :param throttle: counts requests.
     :param shut: tells whether nobody is served for now.
     :param feed: lets clients follow events, where this registry does.
+    :param office: tells of repositories what the specification does not ask, where there is one.
     """
 
     def __init__(
@@ -74,6 +86,7 @@ class RegistryApp:
         throttle: Throttle | None = None,
         shut: Callable[[], bool] | None = None,
         feed: IEventFeed | None = None,
+        office: IRepositoryOffice | None = None,
     ) -> None:
         self._door = door
         self._throttle = throttle
@@ -115,13 +128,16 @@ class RegistryApp:
             table[routes.TOKEN_KEYS] = {"GET": issuing.keys}
             served += routes.TOKEN_ROUTES
         if keys is not None:
-            office = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
-            table[routes.KEYS] = {"GET": office.listed, "POST": office.make}
-            table[routes.KEY] = {"DELETE": office.revoke}
+            of_keys = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
+            table[routes.KEYS] = {"GET": of_keys.listed, "POST": of_keys.make}
+            table[routes.KEY] = {"DELETE": of_keys.revoke}
             served += routes.KEY_ROUTES
         if feed is not None:
             table[routes.EVENTS] = {"GET": EventHandlers(feed, self._identify).follow}
             served += routes.EVENT_ROUTES
+        if office is not None:
+            table.update(_of_office(office))
+            served += routes.OFFICE_ROUTES
         for route in served:
             for method in route.methods:
                 self._add(route, method, table[route][method], addresses.prefix)
@@ -246,3 +262,27 @@ class RegistryApp:
         if self._gate is not None and request.identity is ANONYMOUS:
             raise Unauthorized("authentication is required")
         return Answer(200, [("Content-Type", "application/json")], b"{}", reuse=Reuse(None))
+
+
+def _of_office(office: IRepositoryOffice) -> dict[routes.Route, dict[str, Endpoint]]:
+    """What an office answers."""
+    deleting, history = DeletionHandlers(office), HistoryHandlers(office)
+    holdings = HoldingHandlers(office)
+    return {
+        routes.REPOSITORIES: {"GET": holdings.repositories},
+        routes.REPOSITORY: {"GET": holdings.repository, "DELETE": deleting.repository},
+        routes.REPOSITORY_IMPACT: {"GET": deleting.repository},
+        routes.REPOSITORY_HISTORY: {"GET": history.moves},
+        routes.REPOSITORY_DIFF: {"GET": history.diff},
+        routes.RETENTION: {"GET": holdings.retention},
+        routes.ONE_TAG: {"GET": history.tag, "DELETE": deleting.tag},
+        routes.TAG_IMPACT: {"GET": deleting.tag},
+        routes.TAG_HISTORY: {"GET": history.moves},
+        routes.TAG_RESTORE: {"POST": history.restore},
+        routes.ONE_MANIFEST: {"DELETE": deleting.manifest},
+        routes.MANIFEST_IMPACT: {"GET": deleting.manifest},
+        routes.IMAGE: {"DELETE": deleting.image},
+        routes.IMAGE_IMPACT: {"GET": deleting.image},
+        routes.DIGEST: {"GET": holdings.digest},
+        routes.COLLECTION: {"GET": holdings.collection},
+    }

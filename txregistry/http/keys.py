@@ -5,7 +5,6 @@ May import the interfaces, the model and other modules of this room.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,16 +12,13 @@ from attrs import frozen
 
 from ..interfaces import IKeyOffice, IRegistry, KeyRecord, KeyWish
 from ..model.access import ALL, Right, order
-from ..model.errors import ManifestTooLarge, MediaTypeUnsupported, PageInvalid, RequestInvalid
+from ..model.errors import PageInvalid, RequestInvalid
 from ..model.pages import Page
-from .answers import JSON, Answer, json_answer
-from .manifests import read_whole
+from .answers import Answer, json_answer
+from .documents import read_object
 from .request import RegistryRequest
 from .tokens import UNKEPT
 from .wire import next_link, one, page_size
-
-DOCUMENT = 8 * 1024
-"""Bytes of what somebody wants a key for."""
 
 PAGE = 1000
 
@@ -56,10 +52,6 @@ class KeyHandlers:
 
     async def make(self, registry: IRegistry, request: RegistryRequest) -> Answer:
         """Make a key. Its text is in this answer and nowhere else."""
-        media_type = (request.header("Content-Type") or "").partition(";")[0].strip()
-        if media_type.lower() != JSON:
-            # Pages of others can have a browser send forms, and no JSON.
-            raise MediaTypeUnsupported(f"send a document of the type {JSON}")
         wish = await _wish(request)
         record, text = await self.office.make(request.identity, wish, request.client_host())
         return json_answer(201, {**shown(record), "key": text}, UNKEPT)
@@ -75,16 +67,7 @@ async def _wish(request: RegistryRequest) -> KeyWish:
 
     :raises RequestInvalid: it cannot be understood.
     """
-    try:
-        document = json.loads(await read_whole(request.body, DOCUMENT))
-    except (ManifestTooLarge, ValueError, RecursionError):
-        raise RequestInvalid("the body is no JSON, or too large") from None
-    if not isinstance(document, dict):
-        raise RequestInvalid("the body has to be an object")
-    unknown = sorted(set(document) - FIELDS)
-    if unknown:
-        text = f"there is no member {unknown[0][:50]!r}; there are {', '.join(sorted(FIELDS))}"
-        raise RequestInvalid(text)
+    document = await read_object(request, FIELDS)
     lifetime, robot = document.get("lifetime"), document.get("robot")
     if lifetime is not None and (
         isinstance(lifetime, bool) or not isinstance(lifetime, (int, float))

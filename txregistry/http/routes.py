@@ -39,12 +39,38 @@ KEYS = Route("keys", "/txregistry/v1/keys", ("GET", "POST"))
 KEY = Route("key", "/txregistry/v1/keys/<key>", ("DELETE",))
 
 EVENTS = Route("events", "/txregistry/v1/events", ("GET",))
+# A component of a repository's name is never a hyphen alone, so what follows "/-/" is none.
+_OURS = "/txregistry/v1/repositories"
+_ONE = f"{_OURS}/<path:name>/-"
+REPOSITORIES = Route("repositories", _OURS, ("GET",))
+REPOSITORY = Route("repository", f"{_OURS}/<path:name>", ("GET", "DELETE"))
+REPOSITORY_IMPACT = Route("repository_impact", f"{_ONE}/impact", ("GET",))
+REPOSITORY_HISTORY = Route("repository_history", f"{_ONE}/history", ("GET",))
+REPOSITORY_DIFF = Route("repository_diff", f"{_ONE}/diff", ("GET",))
+RETENTION = Route("retention", f"{_ONE}/retention", ("GET",))
+ONE_TAG = Route("tag", f"{_ONE}/tags/<tag>", ("GET", "DELETE"))
+TAG_IMPACT = Route("tag_impact", f"{_ONE}/tags/<tag>/impact", ("GET",))
+TAG_HISTORY = Route("tag_history", f"{_ONE}/tags/<tag>/history", ("GET",))
+TAG_RESTORE = Route("tag_restore", f"{_ONE}/tags/<tag>/restore", ("POST",))
+ONE_MANIFEST = Route("one_manifest", f"{_ONE}/manifests/<digest>", ("DELETE",))
+MANIFEST_IMPACT = Route("manifest_impact", f"{_ONE}/manifests/<digest>/impact", ("GET",))
+IMAGE = Route("image", f"{_ONE}/images/<reference>", ("DELETE",))
+IMAGE_IMPACT = Route("image_impact", f"{_ONE}/images/<reference>/impact", ("GET",))
+DIGEST = Route("digest", "/txregistry/v1/digests/<digest>", ("GET",))
+COLLECTION = Route("collection", "/txregistry/v1/gc", ("GET",))
 
 ROUTES = (ALIVE, BASE, CATALOG, TAGS, MANIFEST, BLOB, UPLOADS, UPLOAD, REFERRERS)
 """``GET`` includes ``HEAD``."""
 
 TOKEN_ROUTES = (TOKEN, TOKEN_KEYS)
 """Where this registry issues tokens."""
+
+OFFICE_ROUTES = (
+    *(REPOSITORIES, REPOSITORY, REPOSITORY_IMPACT, REPOSITORY_HISTORY, REPOSITORY_DIFF, RETENTION),
+    *(ONE_TAG, TAG_IMPACT, TAG_HISTORY, TAG_RESTORE, ONE_MANIFEST, MANIFEST_IMPACT),
+    *(IMAGE, IMAGE_IMPACT, DIGEST, COLLECTION),
+)
+"""What this registry tells of repositories, and deletes, beyond the specification."""
 
 KEY_ROUTES = (KEYS, KEY)
 """Where this registry has API keys."""

@@ -36,6 +36,7 @@ from .collection import (
     Held,
     Holder,
     ICollection,
+    Pass,
     Review,
     ReviewKind,
     Unlink,
@@ -47,7 +48,7 @@ from .event_log import (
     Pruned,
 )
 from .feed import FeedWish, IEventFeed, IFollowing
-from .history import Holdings, IHistory, ILastPulls, Move, Usage
+from .history import Difference, Holdings, IHistory, ILastPulls, Impact, Move, Usage
 from .inventory import (
     IInventory,
     TagRecord,
@@ -57,6 +58,7 @@ from .metadata import (
     Conflict,
     IMetadata,
     ManifestRecord,
+    PartOfIndex,
     PendingChange,
     TagFixed,
     TooManySessions,
@@ -64,6 +66,7 @@ from .metadata import (
     TreeChange,
     UploadRecord,
 )
+from .office import CollectionState, Fate, Fates, IRepositoryOffice, Target
 from .plugins import (
     IMaker,
     IStorageMaker,
@@ -127,13 +130,17 @@ __all__ = [
     "BlobStat",
     "Challenge",
     "Collected",
+    "CollectionState",
     "Conflict",
     "Cursor",
     "Decision",
     "Delivery",
+    "Difference",
     "Due",
     "EventRefused",
     "FailureSeen",
+    "Fate",
+    "Fates",
     "FeedWish",
     "Finds",
     "Held",
@@ -175,6 +182,7 @@ __all__ = [
     "IRemoving",
     "IReporter",
     "IReporterMaker",
+    "IRepositoryOffice",
     "IRequestReporter",
     "IShownAppend",
     "IStorageDriver",
@@ -182,6 +190,7 @@ __all__ = [
     "ITokenService",
     "IUploads",
     "IWorld",
+    "Impact",
     "Issued",
     "KeyRecord",
     "KeyWish",
@@ -191,6 +200,8 @@ __all__ = [
     "ObjectMissing",
     "ObjectStat",
     "OffsetMismatch",
+    "PartOfIndex",
+    "Pass",
     "Patience",
     "PendingChange",
     "Pruned",
@@ -205,6 +216,7 @@ __all__ = [
     "StoredManifest",
     "TagFixed",
     "TagRecord",
+    "Target",
     "TooManySessions",
     "Touched",
     "TreeChange",

@@ -64,7 +64,8 @@ class Sight:
 class Finds:
     """What the tree holds of a repository, or of a part of it.
 
-    ``skipped`` counts what could not be read; ``unreadable`` are the manifests among that.
+    ``skipped`` counts what could not be read; ``unreadable`` are the manifests and blobs among
+    that, and the manifests that may have a tag which could not be read.
     """
 
     blobs: Sequence[BlobRecord] = ()

@@ -7,7 +7,7 @@ May import the model, attrs, zope.interface and ``twisted.plugin``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 
 from attrs import frozen
@@ -91,6 +91,15 @@ class Held:
     review: Review | None
 
 
+@frozen
+class Pass:
+    """A pass of the collector: when it ended, what it has removed, and how many bytes that were."""
+
+    at: float
+    removed: Mapping[ReviewKind, int]
+    bytes: int
+
+
 Unlink = Callable[[RepositoryName, Digest], TreeChange]
 """Tells the change of the tree that takes a blob or a manifest out of a repository."""
 
@@ -106,6 +115,12 @@ class ICollection(Interface):
 
     def waiting() -> Awaitable[dict[ReviewKind, int]]:
         """How many reviews there are of each kind."""
+
+    def passed(one: Pass) -> Awaitable[None]:
+        """Remember a pass, for all processes; only the last one is."""
+
+    def last_pass() -> Awaitable[Pass | None]:
+        """The last pass, None if there was none."""
 
     def due(kind: ReviewKind, due: Due, limit: int) -> Awaitable[Sequence[Review]]:
         """Some of the reviews that are due."""
@@ -149,8 +164,9 @@ class ICollection(Interface):
         """
 
     def unreadable(limit: int) -> Awaitable[Sequence[tuple[RepositoryName, Digest | None]]]:
-        """Manifests of the tree that could not be read, None where their digests are not known;
-        their repositories keep their blobs."""
+        """What of the tree could not be read, None where digests are not known: manifests, links
+        to blobs, and manifests that may have a tag that could not be read. Their bytes are kept,
+        and their repositories keep their blobs as long as a manifest or a blob is unknown."""
 
     def readable(repository: RepositoryName, digest: Digest) -> Awaitable[None]:
         """Forget that a manifest could not be read."""

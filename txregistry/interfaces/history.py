@@ -12,7 +12,8 @@ from zope.interface import Interface
 
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
-from .collection import Review
+from ..model.pages import Listing, Page
+from .collection import Review, ReviewKind
 
 
 @frozen
@@ -51,6 +52,36 @@ class Holdings:
     tags: int
 
 
+@frozen
+class Difference:
+    """A tag that pointed elsewhere at one time than at another; None where it was not there."""
+
+    tag: Tag
+    before: Digest | None
+    after: Digest | None
+
+
+@frozen
+class Impact:
+    """What a deletion would mean in the end.
+
+    ``gone`` is everything that would go, each with its size in bytes; ``shared`` counts blobs of
+    the manifests among these that would stay, held by something else.
+    """
+
+    gone: Sequence[tuple[Review, int]]
+    shared: int
+
+    @property
+    def freed(self) -> int:
+        """Bytes that the storage has more in the end."""
+        return sum(size for each, size in self.gone if each.kind is ReviewKind.CONTENT)
+
+    def names(self, kind: ReviewKind) -> list[str]:
+        """The tags, or the digests, of a kind that go."""
+        return [each.name for each, _ in self.gone if each.kind is kind]
+
+
 class IHistory(Interface):
     """What was, what is how large, and what a deletion would mean. Everything may be long."""
 
@@ -66,11 +97,30 @@ class IHistory(Interface):
         """What a tag pointed at at a time, in seconds since the epoch; None if it was not there,
         or if the memory does not reach that far."""
 
+    def differences(
+        repository: RepositoryName,
+        tag: Tag | None,
+        since: float,
+        until: float,
+        page: Page,
+    ) -> Awaitable[Listing[Difference]]:
+        """Tags that pointed elsewhere at one time than at a later one, in their order.
+
+        :param tag: only that one.
+        :param since: in seconds since the epoch, as the next.
+        """
+
     def forget(before: float) -> Awaitable[int]:
         """Forget moves from before a time; how many these were."""
 
-    def usage(repository: RepositoryName | None) -> Awaitable[Sequence[Usage]]:
-        """What one repository, or each of them, holds."""
+    def usage(repository: RepositoryName) -> Awaitable[Usage | None]:
+        """What a repository holds; None for one that nothing was ever pushed to."""
+
+    def usages(after: str, limit: int) -> Awaitable[Sequence[Usage]]:
+        """What repositories hold, in the order of their names.
+
+        :param after: only those whose names come later.
+        """
 
     def distinct() -> Awaitable[int]:
         """Bytes that are held, whoever holds them: each digest once."""
@@ -80,19 +130,14 @@ class IHistory(Interface):
 
     def impact(
         repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]
-    ) -> Awaitable[tuple[Sequence[tuple[Review, int]], int]]:
+    ) -> Awaitable[Impact]:
         """What would go in the end if tags and manifests of a repository were deleted.
 
         :param tags: None for everything that the repository holds.
-        :return: what would go, each with its size in bytes; and how many blobs that the manifests
-            among these refer to would stay, since something else holds them.
         """
 
     def parents(repository: RepositoryName, digest: Digest) -> Awaitable[Sequence[Digest]]:
         """Indexes of a repository that a manifest is in."""
-
-    def remove_repository(repository: RepositoryName) -> Awaitable[bool]:
-        """Forget a repository that holds nothing any more; False if it holds something."""
 
 
 class ILastPulls(Interface):

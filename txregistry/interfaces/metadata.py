@@ -118,6 +118,17 @@ class TagFixed(Exception):
         self.tag = tag
 
 
+class PartOfIndex(Conflict):
+    """Indexes hold a manifest that was to go; nothing was changed.
+
+    :param indexes: their digests.
+    """
+
+    def __init__(self, indexes: Sequence[str]) -> None:
+        super().__init__()
+        self.indexes = tuple(indexes)
+
+
 class IMetadata(Interface):
     """The transactional truth: who holds what, under which names.
 
@@ -220,10 +231,13 @@ class IMetadata(Interface):
         tags: Sequence[Tag],
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        loose: bool = False,
     ) -> Awaitable[Sequence[PendingChange]]:
         """Take a manifest and every tag that points at it out of a repository.
 
         :param tags: the tags that the caller expects to go with it.
+        :param loose: whether it stays if an index of the repository holds it.
+        :raises PartOfIndex: it stays for that.
         :raises Conflict: the repository does not hold it, or other tags point at it by now.
         """
 
@@ -239,6 +253,9 @@ class IMetadata(Interface):
         :param unmoved: a time in seconds since the epoch; a tag that was pushed later stays.
         :raises Conflict: there is no such tag.
         """
+
+    def remove_repository(repository: RepositoryName) -> Awaitable[bool]:
+        """Forget a repository that holds nothing any more; False if it holds something."""
 
     def keep(repository: RepositoryName, digest: Digest) -> Awaitable[None]:
         """Say that somebody relies on a blob or a manifest being there, before looking whether it

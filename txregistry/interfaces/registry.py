@@ -213,12 +213,13 @@ class IRegistry(Interface):
         repository: RepositoryName,
         digest: Digest,
         fixed: Callable[[Tag], bool] | None = None,
+        loose: bool = False,
     ) -> Awaitable[None]:
         """Take a manifest and its tags out of a repository.
 
         :param fixed: tells which tags must not go.
-        :raises Denied: it has such a tag.
-
+        :param loose: whether it stays if an index of the repository holds it.
+        :raises Denied: it has such a tag, or such an index holds it.
         :raises ManifestUnknown: the repository does not hold it.
         """
 
@@ -227,6 +228,9 @@ class IRegistry(Interface):
 
         :raises ManifestUnknown: there is no such tag.
         """
+
+    def remove_repository(repository: RepositoryName) -> Awaitable[bool]:
+        """Forget a repository that holds nothing any more; False if it holds something."""
 
 
 class IDoor(Interface):

@@ -13,6 +13,7 @@ from ..interfaces import (
     BlobRecord,
     Conflict,
     ManifestRecord,
+    PartOfIndex,
     PendingChange,
     TagFixed,
     TooManySessions,
@@ -26,6 +27,15 @@ from . import reviews
 from .queries import absent, repository_id
 
 Connection = sqlite3.Connection
+
+INDEXES = """
+    SELECT manifest FROM reference WHERE repository = ? AND digest = ? AND kind = 'child'
+    ORDER BY manifest LIMIT 100
+"""
+HOLDS = """
+    SELECT 1 FROM blob WHERE repository = ?1 UNION ALL SELECT 1 FROM manifest WHERE repository = ?1
+    LIMIT 1
+"""
 
 
 def require_repository(connection: Connection, name: RepositoryName, now: float) -> int:
@@ -238,9 +248,12 @@ def delete_manifest(
     digest: Digest,
     tags: Sequence[Tag],
     actor: str,
+    loose: bool,
 ) -> None:
     """Take a manifest and its tags out of a repository.
 
+    :param loose: whether it stays if an index holds it.
+    :raises PartOfIndex: it stays for that.
     :raises Conflict: the repository does not hold it, or it has other tags than expected.
     """
     number = repository_id(connection, repository)
@@ -251,6 +264,10 @@ def delete_manifest(
     unexpected = [name for name in names if name not in tags]
     if number is None or unexpected:
         raise Conflict(unexpected or [digest])
+    if loose:
+        indexes = connection.execute(INDEXES, (number, digest)).fetchall()
+        if indexes:
+            raise PartOfIndex([index for (index,) in indexes])
     connection.execute("DELETE FROM tag WHERE repository = ? AND digest = ?", (number, digest))
     for name in names:
         reviews.moved(connection, now, number, name, None, digest, actor)
@@ -272,6 +289,18 @@ def remove_manifest(
     if not deleted.rowcount:
         raise Conflict([digest])
     reviews.forget(connection, "manifest", number, [digest])
+
+
+def remove_repository(connection: Connection, repository: RepositoryName) -> bool:
+    """Forget a repository that holds nothing; False if it holds something."""
+    number = repository_id(connection, repository)
+    if number is None:
+        return True
+    if connection.execute(HOLDS, (number,)).fetchone() is not None:
+        return False
+    connection.execute("DELETE FROM review WHERE repository = ?", (number,))
+    connection.execute("DELETE FROM repository WHERE id = ?", (number,))
+    return True
 
 
 def delete_tag(

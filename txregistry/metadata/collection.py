@@ -21,6 +21,7 @@ from ..interfaces import (
     Held,
     Holder,
     ICollection,
+    Pass,
     Review,
     ReviewKind,
     TreeChange,
@@ -61,6 +62,7 @@ UNHELD = """
     SELECT value FROM json_each(?) AS wanted
     WHERE NOT EXISTS (SELECT 1 FROM blob WHERE digest = wanted.value)
         AND NOT EXISTS (SELECT 1 FROM manifest WHERE digest = wanted.value)
+        AND NOT EXISTS (SELECT 1 FROM unreadable WHERE digest = wanted.value)
 """
 WHERE_HELD = """
     SELECT 'blob', repository, size FROM blob WHERE digest = ?1
@@ -92,6 +94,22 @@ class SqliteCollection:
     async def waiting(self) -> dict[ReviewKind, int]:
         rows = await self.metadata.rows("SELECT kind, count(*) FROM review GROUP BY kind")
         return {ReviewKind(kind): count for kind, count in rows}
+
+    async def passed(self, one: Pass) -> None:
+        removed = json.dumps(dict(one.removed))
+        statement = "INSERT OR REPLACE INTO pass (id, at, removed, bytes) VALUES (1, ?, ?, ?)"
+        await self.metadata.transact(
+            lambda c: c.execute(statement, (one.at, removed, one.bytes)),
+            durable=False,
+            visible=False,
+        )
+
+    async def last_pass(self) -> Pass | None:
+        rows = await self.metadata.rows("SELECT at, removed, bytes FROM pass")
+        if not rows:
+            return None
+        at, removed, size = rows[0]
+        return Pass(at, {ReviewKind(k): count for k, count in json.loads(removed).items()}, size)
 
     async def due(self, kind: ReviewKind, due: Due, limit: int) -> Sequence[Review]:
         return [

@@ -13,16 +13,26 @@ from typing import Any
 from attrs import define
 from zope.interface import implementer
 
-from ..interfaces import Holdings, IHistory, Move, Review, ReviewKind, Usage
+from ..interfaces import Difference, Holdings, IHistory, Impact, Move, ReviewKind, Usage
 from ..model.digests import Digest
 from ..model.names import RepositoryName, Tag
+from ..model.pages import Listing, Page
 from .collection import told
 from .holders import REFERENCES, Simulation, Thing
-from .queries import repository_id
+from .queries import as_listing, repository_id, row_limit
 from .sqlite import SqliteMetadata
 
 Connection = sqlite3.Connection
 
+DIFFERENCES = """
+    WITH ends AS (
+        SELECT tag, min(id) AS first, max(id) AS last FROM move INDEXED BY move_by_tag
+        WHERE repository = ?1 AND (?2 IS NULL OR tag = ?2) AND at > ?3 AND at <= ?4 AND tag > ?5
+        GROUP BY tag)
+    SELECT ends.tag, one.previous, other.digest
+    FROM ends JOIN move AS one ON one.id = first JOIN move AS other ON other.id = last
+    WHERE one.previous IS NOT other.digest ORDER BY ends.tag LIMIT ?6
+"""
 MOVES = """
     SELECT id, tag, at, digest, previous, actor FROM move
     WHERE repository = ?1 AND (?2 IS NULL OR tag = ?2) AND (?3 IS NULL OR id < ?3)
@@ -36,49 +46,13 @@ PRESENT = """
     SELECT digest FROM tag JOIN repository ON repository.id = tag.repository
     WHERE repository.name = ? AND tag.name = ?
 """
-USAGE = """
-    WITH held AS (
-        SELECT repository, digest, size, 1 AS is_blob FROM blob
-        UNION ALL SELECT repository, digest, size, 0 FROM manifest
-            WHERE NOT EXISTS (SELECT 1 FROM blob
-                WHERE blob.repository = manifest.repository AND blob.digest = manifest.digest)
-    ), counted AS (SELECT digest, count(*) AS holders FROM held GROUP BY digest)
-    SELECT repository.name,
-        (SELECT count(*) FROM tag WHERE tag.repository = repository.id),
-        (SELECT count(*) FROM manifest WHERE manifest.repository = repository.id),
-        coalesce(sum(is_blob), 0),
-        coalesce(sum(CASE holders WHEN 1 THEN size ELSE 0 END), 0),
-        coalesce(sum(size), 0)
-    FROM repository
-        LEFT JOIN held ON held.repository = repository.id
-        LEFT JOIN counted ON counted.digest = held.digest
-    GROUP BY repository.id ORDER BY repository.name
+_USAGE = """
+    SELECT name, tags, manifests, blobs, own, total
+    FROM repository JOIN usage ON usage.repository = repository.id
 """
-USAGE_OF_ONE = """
-    WITH held AS (
-        SELECT digest, size, 1 AS is_blob FROM blob WHERE repository = ?1
-        UNION ALL SELECT digest, size, 0 FROM manifest WHERE repository = ?1
-            AND NOT EXISTS (SELECT 1 FROM blob
-                WHERE blob.repository = ?1 AND blob.digest = manifest.digest)
-    )
-    SELECT ?2,
-        (SELECT count(*) FROM tag WHERE repository = ?1),
-        (SELECT count(*) FROM manifest WHERE repository = ?1),
-        coalesce(sum(is_blob), 0),
-        coalesce(sum(CASE WHEN EXISTS (
-                SELECT 1 FROM blob WHERE blob.digest = held.digest AND repository <> ?1)
-            OR EXISTS (
-                SELECT 1 FROM manifest WHERE manifest.digest = held.digest AND repository <> ?1)
-            THEN 0 ELSE size END), 0),
-        coalesce(sum(size), 0)
-    FROM held
-"""
-DISTINCT = """
-    SELECT coalesce(sum(size), 0) FROM (
-        SELECT digest, max(size) AS size FROM (
-            SELECT digest, size FROM blob UNION ALL SELECT digest, size FROM manifest)
-        GROUP BY digest)
-"""
+USAGE = f"{_USAGE} WHERE name = ?"
+USAGES = f"{_USAGE} WHERE name > ? ORDER BY name LIMIT ?"
+DISTINCT = "SELECT total FROM usage WHERE repository = 0"
 HOLDINGS = """
     WITH mine AS (SELECT value AS id FROM json_each(?1)), held AS (
         SELECT digest, size FROM blob WHERE repository IN (SELECT id FROM mine)
@@ -95,10 +69,6 @@ EVERYTHING = """
 INDEXES = """
     SELECT manifest FROM reference JOIN repository ON repository.id = reference.repository
     WHERE repository.name = ? AND digest = ? AND kind = 'child' ORDER BY manifest LIMIT 100
-"""
-HOLDS = """
-    SELECT 1 FROM blob WHERE repository = ?1 UNION ALL SELECT 1 FROM manifest WHERE repository = ?1
-    LIMIT 1
 """
 
 
@@ -133,6 +103,19 @@ class SqliteHistory:
 
         return _digest(await self.metadata.look_far(query))
 
+    async def differences(
+        self,
+        repository: RepositoryName,
+        tag: Tag | None,
+        since: float,
+        until: float,
+        page: Page,
+    ) -> Listing[Difference]:
+        values = (repository, tag, since, until, page.last, row_limit(page))
+        rows = await self.metadata.rows(DIFFERENCES, *values)
+        found = [Difference(Tag(name), _digest(old), _digest(new)) for name, old, new in rows]
+        return as_listing(found, page)
+
     async def forget(self, before: float) -> int:
         if not await self.metadata.rows("SELECT 1 FROM move WHERE at < ? LIMIT 1", before):
             return 0
@@ -140,20 +123,15 @@ class SqliteHistory:
             lambda c: c.execute("DELETE FROM move WHERE at < ?", (before,)).rowcount, durable=False
         )
 
-    async def usage(self, repository: RepositoryName | None) -> Sequence[Usage]:
-        def query(connection: Connection) -> list[Any]:
-            if repository is None:
-                return connection.execute(USAGE).fetchall()
-            number = repository_id(connection, repository)
-            if number is None:
-                return []
-            return connection.execute(USAGE_OF_ONE, (number, repository)).fetchall()
+    async def usage(self, repository: RepositoryName) -> Usage | None:
+        rows = await self.metadata.rows(USAGE, repository)
+        return _usage(rows[0]) if rows else None
 
-        rows = await self.metadata.look_apart(query)
-        return [Usage(RepositoryName(name), *counts) for name, *counts in rows]
+    async def usages(self, after: str, limit: int) -> Sequence[Usage]:
+        return [_usage(row) for row in await self.metadata.rows(USAGES, after, limit)]
 
     async def distinct(self) -> int:
-        return int((await self.metadata.look_apart(lambda c: c.execute(DISTINCT).fetchone()))[0])
+        return int((await self.metadata.rows(DISTINCT))[0][0])
 
     async def holdings(self, matches: Callable[[str], bool]) -> Holdings:
         def query(connection: Connection) -> Holdings:
@@ -165,24 +143,13 @@ class SqliteHistory:
 
     async def impact(
         self, repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]
-    ) -> tuple[Sequence[tuple[Review, int]], int]:
-        return await self.metadata.look_apart(_impact, repository, tags, manifests)
+    ) -> Impact:
+        # What a whole repository holds may be much.
+        look = self.metadata.look_apart if tags is None else self.metadata.look_far
+        return await look(_impact, repository, tags, manifests)
 
     async def parents(self, repository: RepositoryName, digest: Digest) -> Sequence[Digest]:
         return [Digest(row[0]) for row in await self.metadata.rows(INDEXES, repository, digest)]
-
-    async def remove_repository(self, repository: RepositoryName) -> bool:
-        def job(connection: Connection) -> bool:
-            number = repository_id(connection, repository)
-            if number is None:
-                return True
-            if connection.execute(HOLDS, (number,)).fetchone() is not None:
-                return False
-            connection.execute("DELETE FROM review WHERE repository = ?", (number,))
-            connection.execute("DELETE FROM repository WHERE id = ?", (number,))
-            return True
-
-        return await self.metadata.transact(job)
 
 
 def _impact(
@@ -190,10 +157,10 @@ def _impact(
     repository: RepositoryName,
     tags: Sequence[Tag] | None,
     manifests: Sequence[Digest],
-) -> tuple[list[tuple[Review, int]], int]:
+) -> Impact:
     number = repository_id(connection, repository)
     if number is None:
-        return [], 0
+        return Impact([], 0)
     if tags is None:
         rows = connection.execute(EVERYTHING, (number,)).fetchall()
         things = [Thing(ReviewKind(kind), number, name) for kind, name in rows]
@@ -215,7 +182,11 @@ def _impact(
         for (digest,) in connection.execute(REFERENCES, (number, thing.name))
     }
     shared = [each for each in referred if Thing(ReviewKind.CONTENT, 0, each) not in gone]
-    return told(connection, simulation), len(shared)
+    return Impact(told(connection, simulation), len(shared))
+
+
+def _usage(row: tuple[Any, ...]) -> Usage:
+    return Usage(RepositoryName(row[0]), *row[1:])
 
 
 def _digest(text: str | None) -> Digest | None:

@@ -30,8 +30,15 @@ HISTORY = """
 """
 UNREADABLE = """
     SELECT digest FROM unreadable
-    WHERE repository = (SELECT name FROM repository WHERE id = ?) LIMIT 1
+    WHERE repository = (SELECT name FROM repository WHERE id = ?1) AND NOT EXISTS (
+        SELECT 1 FROM manifest WHERE repository = ?1 AND digest = unreadable.digest)
+    LIMIT 1
 """
+BY_TORN_TAG = """
+    SELECT digest FROM unreadable
+    WHERE repository = (SELECT name FROM repository WHERE id = ?) AND digest = ?
+"""
+UNREADABLE_ITSELF = "SELECT repository FROM unreadable WHERE digest = ?"
 HELD_AS_BLOB = "SELECT repository FROM blob WHERE digest = ?"
 HELD_AS_MANIFEST = "SELECT repository FROM manifest WHERE digest = ?"
 BEGINNING = """
@@ -41,7 +48,7 @@ MANIFEST = "SELECT 1 FROM manifest WHERE repository = ? AND digest = ?"
 BLOB = "SELECT 1 FROM blob WHERE repository = ? AND digest = ?"
 NAMED = """
     SELECT name FROM tag WHERE repository = ?1
-        AND (name = ?2 OR name IN (?2 || '.sig', ?2 || '.att', ?2 || '.sbom'))
+        AND name IN (?2, ?2 || '.sig', ?2 || '.att', ?2 || '.sbom')
 """
 REFERENCES = "SELECT digest FROM reference WHERE repository = ? AND manifest = ?"
 REFERRERS = "SELECT digest FROM manifest WHERE repository = ? AND subject = ?"
@@ -93,6 +100,8 @@ def _of_content(connection: Connection, digest: str) -> Iterator[HeldBy]:
     ):
         for (number,) in connection.execute(query, (digest,)):
             yield HeldBy(Holder("repository", str(number)), Thing(kind, number, digest))
+    for (name,) in connection.execute(UNREADABLE_ITSELF, (digest,)):
+        yield HeldBy(Holder("unreadable", name))
 
 
 def _of_manifest(
@@ -107,6 +116,9 @@ def _of_manifest(
     row = connection.execute(HISTORY, (number, digest, protected)).fetchone()
     if row is not None:
         yield HeldBy(Holder("history", row[0]))
+    row = connection.execute(BY_TORN_TAG, (number, digest)).fetchone()
+    if row is not None:
+        yield HeldBy(Holder("unreadable", row[0]))
 
 
 def _of_blob(connection: Connection, number: int, digest: str) -> Iterator[HeldBy]:

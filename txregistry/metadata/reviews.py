@@ -44,7 +44,7 @@ MANIFESTS_OF = f"""
 TAGS_OF = f"""
     INSERT INTO review (kind, repository, name, since, fresh)
     SELECT 'tag', ?1, name, ?3, ?4 FROM tag WHERE repository = ?1
-        AND (name = ?2 OR name IN (?2 || '.sig', ?2 || '.att', ?2 || '.sbom'))
+        AND name IN (?2, ?2 || '.sig', ?2 || '.att', ?2 || '.sbom')
     {MERGE}
 """
 SIZE = "SELECT size FROM manifest WHERE repository = ? AND digest = ?"

@@ -2,7 +2,7 @@
 
 Each migration is a script that runs in one transaction; the number of those applied is the
 database's ``user_version``. A migration that has been released never changes.
-May import the standard library.
+May import the standard library and other modules of this room.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from . import usage
 
 T = TypeVar("T")
 
@@ -247,6 +249,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX event_change ON event (position, repository) WHERE action <> 'pull'",
     ),
     (
+        *usage.MIGRATION,
+        # The last pass of the collector; removed is an object of JSON with counts by kind.
+        """
+        CREATE TABLE pass (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            at REAL NOT NULL,
+            removed TEXT NOT NULL,
+            bytes INTEGER NOT NULL
+        )
+        """,
         # When it was pulled last, 0 if that is not known.
         "ALTER TABLE tag ADD COLUMN pulled REAL NOT NULL DEFAULT 0",
         # Of content, 0 if that is not known.

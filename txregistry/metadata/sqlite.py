@@ -367,9 +367,11 @@ class SqliteMetadata:
         tags: Sequence[Tag],
         changes: Sequence[TreeChange],
         events: Sequence[Event],
+        loose: bool = False,
     ) -> Sequence[PendingChange]:
+        actor = _actor(events)
         return await self._change(
-            lambda c, now: change.delete_manifest(c, now, repository, digest, tags, _actor(events)),
+            lambda c, now: change.delete_manifest(c, now, repository, digest, tags, actor, loose),
             changes,
             events,
         )
@@ -389,6 +391,9 @@ class SqliteMetadata:
             changes,
             events,
         )
+
+    async def remove_repository(self, repository: RepositoryName) -> bool:
+        return await self.transact(lambda c: change.remove_repository(c, repository))
 
     async def keep(self, repository: RepositoryName, digest: Digest) -> None:
         if self.look(reviews.at_risk, repository, digest):

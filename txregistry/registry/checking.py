@@ -80,11 +80,13 @@ class RepositoryCheck:
             for digest, key, content, size in zip(digests, keys, contents, sizes, strict=True):
                 if content is None:
                     continue
-                if layout.read_link(content) != digest:
+                is_blob, link = place is layout.layer_link, layout.read_link(content)
+                if link is None and digest not in rows and size is not None:
+                    yield self._torn(key, digest, is_blob)
+                elif link != digest:
                     yield self._damaged(key, digest if digest in rows else None)
                 elif digest not in rows:
-                    adopted = place is layout.layer_link
-                    yield self._unknown(key, digest, size is not None, adopted)
+                    yield self._unknown(key, digest, size is not None, is_blob)
         async for finding in self._tag_links(wanted.tags):
             yield finding
 
@@ -122,6 +124,14 @@ class RepositoryCheck:
             write = partial(self.driver.put, key, digest.encode())
             return Finding(Kind.LINK_DAMAGED, key, "the link is written anew", write)
         return Finding(Kind.LINK_DAMAGED, key, "the link is removed", partial(self._remove, key))
+
+    def _torn(self, key: str, digest: Digest, is_blob: bool) -> Finding:
+        async def mend() -> None:
+            await self.driver.put(key, digest.encode())
+            await (self._adopt_blob(digest) if is_blob else self._adopt_manifest(digest))
+
+        remedy = "the link is written anew and taken over"
+        return Finding(Kind.LINK_DAMAGED, key, remedy, mend)
 
     def _unknown(self, key: str, digest: Digest, there: bool, is_blob: bool) -> Finding:
         if not there:

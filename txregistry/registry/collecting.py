@@ -25,6 +25,7 @@ from ..interfaces import (
     IRemoving,
     IStorageDriver,
     ObjectMissing,
+    Pass,
     Review,
     ReviewKind,
     TreeChange,
@@ -113,7 +114,10 @@ class Collector:
         """
         due = self.waits.due(now, at_once)
         removed: Counter[ReviewKind] = Counter()
+        before = self.counters.bytes
         async with self.alone.holding("collector"):
+            # One that has died may have left links for which there is nothing any more.
+            await self.tree.redo_beside()
             await self.collection.correct(now)
             removed[ReviewKind.TAG] = await self._tags(due)
             kinds = [ReviewKind.MANIFEST] if self.untagged else []
@@ -122,6 +126,8 @@ class Collector:
             removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
         self._count(removed)
         self.counters.ended = self.collection.clock()
+        freed = self.counters.bytes - before
+        await self.collection.passed(Pass(self.collection.clock(), removed, freed))
         return removed
 
     async def _steps(self, kind: ReviewKind, due: Due) -> int:

@@ -7,16 +7,19 @@ May import the model, the interfaces and other modules of this room.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, frozen
 
 from ..finishing import together
-from ..interfaces import IHistory, IInventory, IRegistry, Review, ReviewKind
+from ..interfaces import IHistory, IInventory, Impact, IRegistry, ReviewKind
+from ..model.attachments import subject_of
 from ..model.digests import Digest
 from ..model.errors import BlobUnknown, Denied, ManifestUnknown
 from ..model.names import Reference, RepositoryName, Tag
 from ..model.pages import Page
+from .manifests import part_of_index
 
 PAGE = 1000
 AT_ONCE = 16
@@ -24,33 +27,16 @@ AT_ONCE = 16
 
 @frozen
 class Plan:
-    """What is to be deleted in a repository: tags and manifests, or everything."""
+    """What is to be deleted in a repository: tags and manifests in their order, or everything.
+
+    ``force`` tells that manifests may go which an index holds.
+    """
 
     repository: RepositoryName
     tags: Sequence[Tag] = ()
     manifests: Sequence[Digest] = ()
     everything: bool = False
-
-
-@frozen
-class Impact:
-    """What a plan would mean in the end.
-
-    ``gone`` is everything that would go, each with its size in bytes; ``freed`` the bytes of the
-    storage; ``shared`` counts blobs of the manifests that would stay, held by something else.
-    """
-
-    gone: Sequence[tuple[Review, int]]
-    shared: int
-
-    @property
-    def freed(self) -> int:
-        """Bytes that the storage has more in the end."""
-        return sum(size for each, size in self.gone if each.kind is ReviewKind.CONTENT)
-
-    def count(self, kind: ReviewKind) -> int:
-        """How many things of a kind go."""
-        return sum(each.kind is kind for each, _ in self.gone)
+    force: bool = False
 
 
 @define(eq=False)
@@ -58,11 +44,13 @@ class Deleter:
     """Plans and carries out deletions.
 
     :param registry: as the one who deletes may see it.
+    :param fixed: tells which tags must not go.
     """
 
     registry: IRegistry
     inventory: IInventory
     history: IHistory
+    fixed: Callable[[RepositoryName, Tag], bool] = lambda _, __: False
 
     async def plan(
         self, repository: RepositoryName, reference: Reference, whole: bool, force: bool
@@ -77,17 +65,34 @@ class Deleter:
         digest = (await self.registry.describe_manifest(repository, reference)).digest
         if isinstance(reference, Tag) and not whole:
             return Plan(repository, tags=[reference])
-        parents = await self.history.parents(repository, digest)
-        if parents and not force:
-            raise Denied(
-                f"{digest} is a part of an index, which would be broken: delete that one first",
-                {"indexes": list(parents)},
-            )
         manifests = [digest]
         for each in manifests if whole else ():
             found = await self.registry.referrers(repository, each, (), Page())
             manifests += [one.digest for one in found.items if one.digest not in manifests]
-        return Plan(repository, manifests=manifests)
+        if force:
+            return Plan(repository, manifests=manifests[::-1], force=True)
+        return Plan(repository, manifests=await self._parts_last(repository, manifests))
+
+    async def _parts_last(
+        self, repository: RepositoryName, manifests: Sequence[Digest]
+    ) -> list[Digest]:
+        """Manifests in the order in which they can go: what refers to something before it.
+
+        :raises Denied: an index that stays holds one of them.
+        """
+        # Of those found through each other the last ones refer to the first ones.
+        waiting = {each: await self.history.parents(repository, each) for each in manifests[::-1]}
+        for digest, parents in waiting.items():
+            staying = [each for each in parents if each not in waiting]
+            if staying:
+                raise part_of_index(digest, staying)
+        ordered: list[Digest] = []
+        while waiting:
+            free = [each for each in waiting if waiting.keys().isdisjoint(waiting[each])]
+            ordered += free
+            # Digests cannot refer to each other in a circle.
+            waiting = {each: waiting[each] for each in waiting if each not in free}
+        return ordered
 
     async def below(self, repository: RepositoryName) -> list[RepositoryName]:
         """The repositories whose names begin with that of one, and a slash."""
@@ -102,30 +107,52 @@ class Deleter:
         return found
 
     async def impact(self, plan: Plan) -> Impact:
-        """What a plan would mean in the end."""
+        """What a plan would mean in the end.
+
+        :raises Denied: a tag would go that must not.
+        """
         tags = None if plan.everything else plan.tags
-        gone, shared = await self.history.impact(plan.repository, tags, plan.manifests)
-        return Impact(gone, shared)
+        impact = await self.history.impact(plan.repository, tags, plan.manifests)
+        kept = [
+            tag
+            for tag in map(Tag, impact.names(ReviewKind.TAG))
+            # Signatures go with their image, whatever their tags are.
+            if (plan.everything or tag in plan.tags or subject_of(tag) is None)
+            and self.fixed(plan.repository, tag)
+        ]
+        if kept:
+            raise Denied(
+                f"{plan.repository} has tags that may not be deleted (access.immutable)",
+                {"tags": kept[:100]},
+            )
+        return impact
 
     async def carry_out(self, plan: Plan) -> None:
-        """Delete it; what is gone already is no error."""
-        if plan.everything:
-            await self._everything(plan.repository)
-            return
+        """Delete it; what is gone already is no error.
+
+        :raises Denied: meanwhile an index holds a manifest, or one has a tag that must not go.
+        """
         name = plan.repository
+        if plan.everything:
+            await self._everything(name)
+            return
         await _all(plan.tags, lambda tag: self.registry.delete_tag(name, tag))
-        # What refers to something goes before it, so that nothing is ever without its subject.
-        for digest in reversed(plan.manifests):
-            await _all([digest], lambda digest: self.registry.delete_manifest(name, digest))
+        fixed = partial(self.fixed, name)
+        for digest in plan.manifests:
+            await _all(
+                [digest],
+                lambda each: self.registry.delete_manifest(name, each, fixed, not plan.force),
+            )
 
     async def _everything(self, name: RepositoryName) -> None:
-        while not await self.history.remove_repository(name):
+        fixed = partial(self.fixed, name)
+        while not await self.registry.remove_repository(name):
             # The tags first, so that clients do not find half of it.
             while tags := [tag for tag, _ in await self.inventory.tags(name, "", PAGE)]:
                 await _all(tags, lambda tag: self.registry.delete_tag(name, tag))
             while found := await self.inventory.manifests(name, "", PAGE):
                 digests = [each.digest for each in found]
-                await _all(digests, lambda digest: self.registry.delete_manifest(name, digest))
+                await _all(digests, lambda each: self.registry.delete_manifest(name, each, fixed))
             while found := await self.inventory.blobs(name, "", PAGE):
                 digests = [each.digest for each in found]
                 await _all(digests, lambda digest: self.registry.delete_blob(name, digest))

@@ -273,9 +273,14 @@ class GuardedRegistry:
         repository: RepositoryName,
         digest: Digest,
         fixed: Callable[[Tag], bool] | None = None,
+        loose: bool = False,
     ) -> None:
         self.guard.require(Right.DELETE, repository)
-        await self.inner.delete_manifest(repository, digest, self.guard.fixed(repository))
+        await self.inner.delete_manifest(repository, digest, self.guard.fixed(repository), loose)
+
+    async def remove_repository(self, repository: RepositoryName) -> bool:
+        self.guard.require(Right.DELETE, repository)
+        return await self.inner.remove_repository(repository)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         self.guard.require(Right.DELETE, repository)

@@ -19,6 +19,7 @@ from ..interfaces import (
     Manifest,
     ManifestRecord,
     ObjectMissing,
+    PartOfIndex,
     StoredManifest,
     TagFixed,
     TreeChange,
@@ -159,10 +160,11 @@ class Manifests:
         digest: Digest,
         fixed: Callable[[Tag], bool] | None,
         origin: Origin,
+        loose: bool = False,
     ) -> None:
         """Take a manifest and its tags out of a repository; see ``IRegistry.delete_manifest``.
 
-        :raises Denied: it has a tag that must not go.
+        :raises Denied: it has a tag that must not go, or an index holds it.
         :raises ManifestUnknown: the repository does not hold it.
         """
         for _ in range(ATTEMPTS):
@@ -183,8 +185,10 @@ class Manifests:
             events += [_tagged(untagged, tag) for tag in tags]
             try:
                 pending = await self.metadata.delete_manifest(
-                    repository, digest, tags, changes, events
+                    repository, digest, tags, changes, events, loose
                 )
+            except PartOfIndex as error:
+                raise part_of_index(digest, error.indexes) from None
             except Conflict:
                 continue
             await self.tree.apply(pending)
@@ -304,6 +308,14 @@ def unknown(reference: Reference) -> ManifestUnknown:
     """The error for a manifest or tag that is not there."""
     return ManifestUnknown(
         "this repository does not hold the manifest", {"reference": str(reference)}
+    )
+
+
+def part_of_index(digest: Digest, indexes: Sequence[str]) -> Denied:
+    """The error for a manifest that must not go, since indexes would be broken without it."""
+    return Denied(
+        f"{digest} is a part of an index, which would be broken: delete that one first",
+        {"indexes": list(indexes)},
     )
 
 

@@ -8,6 +8,7 @@ no client can ask for. May import the model, the interfaces and other modules of
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -140,11 +141,13 @@ class TreeReader:
 
     async def read(self, repository: RepositoryName, wanted: Wanted, sight: Sight) -> Finds:
         """What the tree says of some entries, without those of which the database knows better."""
-        blobs, skipped = await self._blobs(repository, wanted.layers, sight)
+        blobs, missing, torn = await self._blobs(repository, wanted.layers, sight)
         manifests, more = await self._manifests(repository, wanted.revisions, sight)
         tags, broken = await self._tags(repository, wanted.tags, sight)
-        count = wanted.skipped + skipped + len(more) + broken
-        return Finds(blobs, manifests, tags, count, more)
+        count = wanted.skipped + missing + len(torn) + len(more) + len(broken)
+        for tag in broken:
+            torn += await self._tagged_once(repository, tag)
+        return Finds(blobs, manifests, tags, count, torn + more)
 
     async def named(self, repository: RepositoryName, tag: Tag, sight: Sight) -> Finds:
         """A tag with its manifest."""
@@ -176,7 +179,7 @@ class TreeReader:
         self, repository: RepositoryName, digests: Sequence[Digest], sight: Sight
     ) -> Finds:
         """Those layers which are manifests of schema 1."""
-        linked, _ = await self._blobs(repository, digests, sight, quiet=True)
+        linked, _, _ = await self._blobs(repository, digests, sight, quiet=True)
         small = [blob.digest for blob in linked if blob.size <= SMALL]
         manifests = await self._documents(repository, small, schema1=True)
         return Finds(linked, manifests) if manifests else Finds()
@@ -191,20 +194,21 @@ class TreeReader:
         digests: Sequence[Digest],
         sight: Sight,
         quiet: bool = False,
-    ) -> tuple[list[BlobRecord], int]:
+    ) -> tuple[list[BlobRecord], int, list[Digest]]:
+        """The records of blobs, how many have no bytes, and those whose link cannot be read."""
         keys = {layout.layer_link(repository, digest): digest for digest in digests}
         linked, damaged = await self._linked(repository, keys, sight)
-        skipped = len(damaged)
+        missing = 0
         sizes = await self._bulk.sizes([layout.content(digest) for digest in linked])
         found: list[BlobRecord] = []
         for digest, size in zip(linked, sizes, strict=True):
             if size is None:
-                skipped += 1
+                missing += 1
                 if not quiet:
                     self._skip(repository, digest, "its bytes are missing")
             else:
                 found.append(BlobRecord(digest, size))
-        return found, skipped
+        return found, missing, damaged
 
     async def _manifests(
         self,
@@ -241,19 +245,30 @@ class TreeReader:
 
     async def _tags(
         self, repository: RepositoryName, tags: Sequence[Tag], sight: Sight
-    ) -> tuple[list[tuple[Tag, Digest]], int]:
+    ) -> tuple[list[tuple[Tag, Digest]], list[Tag]]:
+        """What tags point at, and those whose link cannot be read."""
         keys = {layout.tag_current(repository, tag): tag for tag in tags}
         usable = [key for key in keys if key not in sight.pending]
         found: list[tuple[Tag, Digest]] = []
-        skipped = 0
+        damaged: list[Tag] = []
         for key, content in zip(usable, await self._bulk.contents(usable), strict=True):
             digest = layout.read_link(content) if content is not None else None
             if digest is not None:
                 found.append((keys[key], digest))
             elif content is not None:
-                skipped += 1
+                damaged.append(keys[key])
                 self._skip(repository, keys[key], "the link of the tag holds no digest")
-        return found, skipped
+        return found, damaged
+
+    async def _tagged_once(self, repository: RepositoryName, tag: Tag) -> list[Digest]:
+        """The manifests that a tag has pointed at: one of them it points at now."""
+        prefix = f"{layout.tag_prefix(repository, tag)}/index"
+        found: list[Digest] = []
+        for algorithm in await self.driver.children(prefix, "", PAGE):
+            for name in await self.driver.children(f"{prefix}/{algorithm}", "", PAGE):
+                with suppress(DigestInvalid):
+                    found.append(Digest.parse(f"{algorithm}:{name}"))
+        return found
 
     async def _linked(
         self, repository: RepositoryName, keys: dict[str, Digest], sight: Sight

@@ -16,7 +16,7 @@ from ..model.access import ANONYMOUS, Identity
 from ..model.errors import RegistryError, Unsupported
 from ..model.events import Origin
 
-DELETES = frozenset({"delete_blob", "delete_manifest", "delete_tag"})
+DELETES = frozenset({"delete_blob", "delete_manifest", "delete_tag", "remove_repository"})
 PUSHES = frozenset(
     {
         "start_upload",

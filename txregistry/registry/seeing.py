@@ -139,10 +139,15 @@ class SeeingRegistry:
         repository: RepositoryName,
         digest: Digest,
         fixed: Callable[[Tag], bool] | None = None,
+        loose: bool = False,
     ) -> None:
         # Its tags go with it, so all of them have to be known.
         await self._repository(repository)
-        await self._inner.delete_manifest(repository, digest, fixed)
+        await self._inner.delete_manifest(repository, digest, fixed, loose)
+
+    async def remove_repository(self, repository: RepositoryName) -> bool:
+        await self._repository(repository)
+        return await self._inner.remove_repository(repository)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         await self._manifest(repository, tag)

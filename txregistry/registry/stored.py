@@ -315,13 +315,18 @@ class StoredRegistry:
         repository: RepositoryName,
         digest: Digest,
         fixed: Callable[[Tag], bool] | None = None,
+        loose: bool = False,
     ) -> None:
         with storage_errors():
-            await self.core.manifests.delete(repository, digest, fixed, self.origin)
+            await self.core.manifests.delete(repository, digest, fixed, self.origin, loose)
 
     async def delete_tag(self, repository: RepositoryName, tag: Tag) -> None:
         with storage_errors():
             await self.core.manifests.delete_tag(repository, tag, self.origin)
+
+    async def remove_repository(self, repository: RepositoryName) -> bool:
+        with storage_errors():
+            return await self.core.metadata.remove_repository(repository)
 
     def _verified(self, reader: IReader, digest: Digest) -> IReader:
         quarantine = self.core.manifests.quarantine

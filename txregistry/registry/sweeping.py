@@ -11,6 +11,8 @@ from __future__ import annotations
 from attrs import define, frozen
 
 from ..interfaces import ICollection, IStorageDriver, ObjectMissing, ReviewKind
+from ..model.digests import Digest
+from ..model.names import RepositoryName, Tag
 from . import layout
 from .occasions import Occasion
 
@@ -76,11 +78,47 @@ class Sweep:
         return count
 
     async def _unreadable(self) -> None:
-        """Forget those that are not in the tree any more."""
+        """Forget those that are not in the tree any more, or can be read now."""
         for repository, digest in await self.collection.unreadable(PAGE):
             if digest is None or self.stopped:
                 continue
-            try:
-                await self.driver.stat(layout.revision_link(repository, digest))
-            except ObjectMissing:
+            if not await self._needed(repository, digest):
                 await self.collection.readable(repository, digest)
+
+    async def _needed(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether there is still something that cannot be read."""
+        if await self._torn(layout.layer_link(repository, digest), digest):
+            return True
+        if not await self._there(layout.revision_link(repository, digest)):
+            return False
+        held = await self.collection.explain(digest)
+        if all((each.repository, each.kind) != (repository, ReviewKind.MANIFEST) for each in held):
+            return True
+        return await self._tag_torn(repository, digest)
+
+    async def _tag_torn(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a tag that has pointed at a manifest has a link that holds no digest."""
+        prefix, after = f"{layout.REPOSITORIES}/{repository}/{layout.TAGS}", ""
+        while names := await self.driver.children(prefix, after, PAGE):
+            after = names[-1]
+            for tag in map(Tag, names):
+                if await self._torn(layout.tag_current(repository, tag)) and await self._there(
+                    layout.tag_index(repository, tag, digest)
+                ):
+                    return True
+        return False
+
+    async def _there(self, key: str) -> bool:
+        try:
+            await self.driver.stat(key)
+        except ObjectMissing:
+            return False
+        return True
+
+    async def _torn(self, key: str, digest: Digest | None = None) -> bool:
+        """Whether there is a link that holds none, or not the digest that it should."""
+        try:
+            found = layout.read_link(await self.driver.get(key))
+        except ObjectMissing:
+            return False
+        return found is None or (digest is not None and found != digest)

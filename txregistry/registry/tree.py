@@ -9,6 +9,7 @@ May import the interfaces, what processes share, and Twisted's Deferreds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 from attrs import Factory, define, field
@@ -53,6 +54,8 @@ class Tree:
     _failed: list[PendingChange] = field(factory=list)
     _settling: Deferred[None] | None = None
     _stopped: bool = False
+    _pending: float = inf
+    """The last change that was pending when what others left was looked for."""
     _log: Logger = Logger()
 
     async def apply(self, changes: Sequence[PendingChange]) -> None:
@@ -118,6 +121,18 @@ class Tree:
             if len(changes) < REDO_BATCH:
                 return repeated
 
+    async def redo_beside(self) -> None:
+        """Repeat what a crash of another process left pending, while this one is at work.
+
+        What is pending just now is nearly always being made: but for the first time, only that is
+        repeated which was pending the last time as well. Each change is durable at once, since
+        whoever is making it must not settle what was not synced here.
+        """
+        changes = await self.metadata.pending(REDO_BATCH)
+        left = [each for each in changes if each.id <= self._pending]
+        self._pending = changes[-1].id if changes else 0
+        await self._complete(left, (), at_once=True)
+
     async def stop(self) -> None:
         """Settle what is left; what the storage refuses stays pending for the next start."""
         self._stopped = True
@@ -128,11 +143,13 @@ class Tree:
         except StorageError as error:
             self._log.warn("links wait for the next start: {error}", error=str(error))
 
-    async def _write(self, pending: PendingChange) -> None:
+    async def _write(self, pending: PendingChange, at_once: bool = False) -> None:
         """Make one change, or the one that has taken its place.
 
         Without a newer one the change is made and synced later. Another's change is made durable
         here and now: its owner must not settle what this process failed to sync.
+
+        :param at_once: whether every change is treated as another's.
         """
         key = pending.change.key
         async with self.locks.holding(key):
@@ -140,7 +157,7 @@ class Tree:
             if newest is None:
                 # Somebody else has made this change durable, or a later one.
                 return
-            own = newest.id == pending.id
+            own = newest.id == pending.id and not at_once
             deferring = IDeferredSync(self.driver, None) if own else None
             content = newest.change.content
             if content is not None:
@@ -180,12 +197,15 @@ class Tree:
             self._settling = None
 
     async def _complete(
-        self, changes: Iterable[PendingChange], made: Iterable[PendingChange]
+        self,
+        changes: Iterable[PendingChange],
+        made: Iterable[PendingChange],
+        at_once: bool = False,
     ) -> None:
         """Make changes, then settle them, and those that are made already."""
         due = _last_of_each_key(changes)
         for change in due:
-            await self._write(change)
+            await self._write(change, at_once)
         done = _last_of_each_key([*due, *made])
         if not done:
             return

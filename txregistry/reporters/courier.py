@@ -53,6 +53,7 @@ class Courier:
 
     :param name: of its cursor.
     :param references: finds the references of a manifest.
+    :param wanted: events of the log that the reporter wants, as far as they were read.
     :param clock: seconds since the epoch.
     """
 
@@ -64,6 +65,7 @@ class Courier:
     clock: Callable[[], float] = time.time
     breaker: Breaker = field(init=False)
     trouble: str = ""
+    wanted: int = 0
     _bell: Bell = field(init=False)
     _last: int = 0
     _read: int = 0
@@ -262,6 +264,7 @@ class Courier:
         events = await self.log.read(self._read, WINDOW)
         for event in events:
             if self.reporter.wants(event.event):
+                self.wanted += 1
                 self._fresh.setdefault(self._lane(event), deque()).append(event)
         self._read = events[-1].position if events else last
 

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from ..interfaces import EventRefused, IEventReporter, ILifecycle, IWorld, Patience
 from ..model.events import Event, EventAction, LoggedEvent
+from .answers import Answers
 from .envelope import Envelope, Place
 from .posting import LATER, NotTaken, Poster
 from .selection import Selection
@@ -52,6 +53,7 @@ class Webhook:
     references: bool = False
     clock: Callable[[], float] = time.time
     ordered: bool = True
+    answers: Answers = field(factory=Answers)
     concurrency: int = field(init=False)
     pulls: bool = field(init=False)
     patience: Patience = field(init=False)
@@ -103,7 +105,12 @@ class Webhook:
             headers.setRawHeaders("webhook-timestamp", [str(now)])
             signed = signature(self._keys, event.id, now, body)
             headers.setRawHeaders("webhook-signature", [signed])
-        status = (await self._poster.post(self._url, headers, body)).status
+        try:
+            status = (await self._poster.post(self._url, headers, body)).status
+        except NotTaken:
+            self.answers.errors += 1
+            raise
+        self.answers.add(status)
         if 300 <= status < 400:
             raise EventRefused(f"it answered {status}, and redirects are not followed")
         if 400 <= status < 500 and status not in LATER:

@@ -20,6 +20,7 @@ from ...interfaces import (
     Conflict,
     IMetadata,
     ManifestRecord,
+    PartOfIndex,
     PendingChange,
     TooManySessions,
     TreeChange,
@@ -247,6 +248,33 @@ class MetadataContract:
         assert await conflict(refused) == (record.digest,)
         assert await metadata.known(ONE)
         assert (await metadata.repositories(ALL)).items == [TWO]
+
+    @asynchronous
+    async def test_what_an_index_holds_stays_if_that_is_asked_for(self, metadata: Any) -> None:
+        child = await push(metadata, ONE, "child", "a")
+        index = await push(metadata, ONE, "index", media_type=OCI_INDEX, children=[child.digest])
+        await push(metadata, TWO, "child")
+        with pytest.raises(PartOfIndex) as refused:
+            await metadata.delete_manifest(ONE, child.digest, [Tag("a")], [], [], True)
+        assert refused.value.indexes == (index.digest,)
+        assert (await metadata.tags(ONE, ALL)).items == ["a"]
+        await metadata.delete_manifest(TWO, child.digest, [], [], [], True)
+        await metadata.delete_manifest(ONE, index.digest, [], [], [], True)
+        await metadata.delete_manifest(ONE, child.digest, [Tag("a")], [], [], True)
+        assert await metadata.manifest(ONE, child.digest) is None
+
+    @asynchronous
+    async def test_forgetting_a_repository(self, metadata: Any) -> None:
+        record = await push(metadata, ONE, "m")
+        assert not await metadata.remove_repository(ONE)
+        await metadata.delete_manifest(ONE, record.digest, [], [], [])
+        await link(metadata, ONE, "blob")
+        assert not await metadata.remove_repository(ONE)
+        await metadata.delete_blob(ONE, digest("blob"), [], [])
+        assert await metadata.known(ONE)
+        assert await metadata.remove_repository(ONE)
+        assert not await metadata.known(ONE)
+        assert await metadata.remove_repository(THREE)
 
     # --- lists -------------------------------------------------------------------------------
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,25 @@ def test_retention_keeps_what_is_pulled(registry: Running, client: Client) -> No
         assert time.monotonic() < deadline, kept
         told = command(registry, "retention", "preview", "--json", "used/app").splitlines()
         kept = [each["tag"] for each in map(json.loads, told) if each["kept"]]
+
+
+@pytest.mark.parametrize("words", [("gc", "--now"), ("retention", "run")])
+def test_a_terminal_shows_how_far_it_is(registry: Running, words: tuple[str, ...]) -> None:
+    """Beside what is told at the end, which files are told as well."""
+    ours, theirs = os.openpty()
+    options = [str(registry.configure())] if words[0] == "gc" else ["-c", str(registry.configure())]
+    command = [sys.executable, "-m", "txregistry", *words, *options]
+    done = subprocess.run(command, stdout=theirs, timeout=60, cwd=registry.directory)
+    os.close(theirs)
+    text = b""
+    with suppress(OSError):
+        while piece := os.read(ours, 65536):
+            text += piece
+    os.close(ours)
+    assert done.returncode == 0, text
+    lines = text.decode().split("\r")
+    assert any(line.startswith(("[#", "[.")) and "%" in line for line in lines), text
+    assert "removed" in lines[-2]
 
 
 def test_gc_by_hand_and_its_preview(tmp_path: Path) -> None:

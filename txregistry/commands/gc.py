@@ -19,6 +19,7 @@ from ..model.digests import Digest
 from ..model.errors import DigestInvalid
 from ..tap import load_or_complain
 from . import BAD, GOOD
+from .progress import Line
 
 if TYPE_CHECKING:
     from ..assembly import Registry
@@ -78,9 +79,18 @@ def run_gc(chosen: argparse.Namespace) -> int:
             due = collector.waits.due(now, chosen.now)
             _tell_preview(await collector.collection.preview(due), chosen.json)
             return GOOD
+        counters = collector.counters
+
+        async def far() -> tuple[float, str]:
+            done = counters.tags + counters.manifests + counters.blobs + counters.objects
+            left = sum((await collector.collection.waiting()).values())
+            text = f"{counters.manifests} manifests, {counters.blobs} blobs"
+            return done / max(1, done + left), f"{text}, {human(counters.bytes)} freed"
+
         await registry.world.in_thread(collector.alone.open)
         try:
-            removed = await collector.run(now, chosen.now)
+            async with Line(chosen.json).following(registry.world.reactor, far):
+                removed = await collector.run(now, chosen.now)
         finally:
             collector.alone.close()
         waiting = await collector.collection.waiting()

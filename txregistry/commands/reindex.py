@@ -17,9 +17,9 @@ from ..config.load import Loaded
 from ..interfaces import AdoptionProgress, AdoptionState
 from ..tap import load_or_complain
 from . import BAD, GOOD
+from .progress import Line
 
 INTERVAL = 1.0
-BAR = 30
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -98,7 +98,8 @@ class Teller:
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
-        self.terminal = sys.stdout.isatty() and not as_json
+        self._line = Line(as_json)
+        self.terminal = self._line.shown
         self._last = ""
 
     def tell(self, progress: AdoptionProgress) -> None:
@@ -107,7 +108,7 @@ class Teller:
             return
         text = described(progress)
         if self.terminal:
-            print(f"\r{bar(progress)} {text}\033[K", end="", flush=True)
+            self._line.show(part(progress), text)
         elif text != self._last:
             print(text, flush=True)
         self._last = text
@@ -122,12 +123,10 @@ class Teller:
             print()
 
 
-def bar(progress: AdoptionProgress) -> str:
-    """A progress bar."""
+def part(progress: AdoptionProgress) -> float:
+    """The part of the repositories that has been read."""
     complete = progress.state is AdoptionState.COMPLETE
-    part = 1.0 if complete else progress.read / max(progress.repositories, 1)
-    full = int(part * BAR)
-    return f"[{'#' * full}{'.' * (BAR - full)}] {part:4.0%}"
+    return 1.0 if complete else progress.read / max(progress.repositories, 1)
 
 
 def described(progress: AdoptionProgress) -> str:

@@ -18,6 +18,7 @@ from ..model.errors import NameInvalid
 from ..model.names import RepositoryName
 from ..tap import load_or_complain
 from . import GOOD
+from .progress import Line
 
 if TYPE_CHECKING:
     from ..assembly import Registry
@@ -72,7 +73,14 @@ def run_now(chosen: argparse.Namespace) -> int:
         await registry.complete()
         if registry.settings.storage.maintenance.readonly.frozen:
             raise ValueError("this registry is read-only (storage.maintenance.readonly)")
-        count = await registry.rounds.retention.run(time.time())
+        retention = registry.rounds.retention
+
+        async def far() -> tuple[float, str]:
+            text = f"{retention.looked} of {retention.total} repositories"
+            return retention.looked / max(1, retention.total), f"{text}, {retention.removed} tags"
+
+        async with Line().following(registry.world.reactor, far):
+            count = await retention.run(time.time())
         print(f"{count} tags were removed")
         return GOOD
 

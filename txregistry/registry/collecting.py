@@ -83,6 +83,14 @@ class CollectionCounters:
     """The end of the last pass, in seconds since the epoch."""
 
 
+COUNTED = {
+    ReviewKind.TAG: "tags",
+    ReviewKind.MANIFEST: "manifests",
+    ReviewKind.BLOB: "blobs",
+    ReviewKind.CONTENT: "objects",
+}
+
+
 @define(eq=False)
 class Collector:
     """Decides reviews, one pass after the other.
@@ -124,7 +132,7 @@ class Collector:
             for kind in (*kinds, ReviewKind.BLOB):
                 removed[kind] = await self._steps(kind, due)
             removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
-        self._count(removed)
+        self.counters.passes += 1
         self.counters.ended = self.collection.clock()
         freed = self.counters.bytes - before
         await self.collection.passed(Pass(self.collection.clock(), removed, freed))
@@ -142,6 +150,7 @@ class Collector:
             step = await self.collection.step(kind, due, BATCH, unlink)
             await self.tree.unlink(step.pending)
             count += len(step.removed)
+            self._count(kind, len(step.removed))
             if step.decided < BATCH:
                 break
             await self._pause(began)
@@ -157,6 +166,7 @@ class Collector:
                 step = await self.collection.drop_tag(repository, tag, due, changes)
                 await self.tree.apply(step.pending)
                 count += len(step.removed)
+                self._count(ReviewKind.TAG, len(step.removed))
             if len(reviews) < BATCH:
                 break
         return count
@@ -168,7 +178,9 @@ class Collector:
             reviews = await self.collection.due(ReviewKind.CONTENT, due, BATCH)
             if not reviews:
                 break
-            count += await self._remove(reviews)
+            gone = await self._remove(reviews)
+            count += gone
+            self._count(ReviewKind.CONTENT, gone)
             await self._pause(began)
         return count
 
@@ -223,10 +235,6 @@ class Collector:
         """Leave the disk and the database to others for a while."""
         await deferLater(self.reactor, self.rest * (self.reactor.seconds() - began))
 
-    def _count(self, removed: Counter[ReviewKind]) -> None:
-        counters = self.counters
-        counters.passes += 1
-        counters.tags += removed[ReviewKind.TAG]
-        counters.manifests += removed[ReviewKind.MANIFEST]
-        counters.blobs += removed[ReviewKind.BLOB]
-        counters.objects += removed[ReviewKind.CONTENT]
+    def _count(self, kind: ReviewKind, count: int) -> None:
+        name = COUNTED[kind]
+        setattr(self.counters, name, getattr(self.counters, name) + count)

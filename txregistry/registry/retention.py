@@ -207,6 +207,9 @@ class Retention:
     stopped: bool = False
     removed: int = 0
     """Tags that this process has let go."""
+    looked: int = 0
+    """Repositories that the present run has looked at, of ``total``."""
+    total: int = 0
 
     async def run_if_due(self, now: float) -> None:
         """Let tags go, if it is time.
@@ -222,7 +225,8 @@ class Retention:
 
     async def run(self, now: float) -> int:
         """Let tags go now; how many these were."""
-        count = 0
+        count, self.looked = 0, 0
+        self.total = sum([1 async for _ in self._names(None)])
         async for repository, verdicts in self.verdicts(now):
             gone = [verdict for verdict in verdicts if not verdict.kept]
             for verdict in gone:
@@ -237,6 +241,7 @@ class Retention:
         """Decide about all tags of the repositories that a policy matches."""
         since = await self.pulls.since()
         async for repository in self._names(only):
+            self.looked += 1
             policy = next((each for each in self.policies if each.matches(repository)), None)
             if policy is None:
                 continue

@@ -46,9 +46,10 @@ def settings(gc: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def command(registry: Running, environment: Any = None) -> subprocess.Popen[str]:
-    """Begin ``txregistry gc --now``."""
+    """Begin ``txregistry gc --now``, with the configuration of the server."""
+    configuration = str(registry.directory / "config.yml")
     return subprocess.Popen(
-        [sys.executable, "-m", "txregistry", "gc", "--now", "--json", str(registry.configure())],
+        [sys.executable, "-m", "txregistry", "gc", "--now", "--json", configuration],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

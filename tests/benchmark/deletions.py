@@ -46,7 +46,7 @@ def main() -> None:
                     reply = client.call(method, path.format(number))
                     times.append(time.perf_counter() - began)
                     assert reply.status in (200, 202), reply.body
-                print(told(what, times))
+                print(told(what, times), flush=True)
             began = time.perf_counter()
             reply = client.call("GET", f"{HERE}/-/impact")
             assert reply.status == 200, reply.body

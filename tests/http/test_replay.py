@@ -19,7 +19,7 @@ from txregistry.http.answers import EVERYTHING, Answer, Reuse
 from txregistry.http.connection import Connection
 from txregistry.http.limits import Limits
 from txregistry.http.proxies import Proxies
-from txregistry.http.replay import BLOCK, Replay
+from txregistry.http.replay import BLOCK, UNUSUAL, Replay
 from txregistry.http.request import RegistryRequest
 from txregistry.http.sending import send
 from txregistry.http.site import RegistrySite
@@ -298,6 +298,16 @@ def test_unusual_requests_take_the_long_way(bench: Bench, extra: bytes) -> None:
     assert bench.long_ways((b"/one", HEAD + extra + b"\r\n")) == 1
     bench.connect()
     assert bench.long_ways((b"/one", HEAD + extra + b"\r\n")) == 1
+
+
+def test_requests_of_a_trace(bench: Bench) -> None:
+    """They are as others are, unless traces are told: then each is another one."""
+    traced = HEAD + b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+    assert bench.long_ways((b"/one", traced), (b"/one", traced)) == 1
+    bench.replay.unusual = UNUSUAL | {b"traceparent"}
+    bench.replay.forget()
+    assert bench.long_ways((b"/one", traced), (b"/one", traced)) == 2
+    assert bench.long_ways(b"/one", b"/one") == 1
 
 
 def test_askers_are_kept_apart(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import Logger, globalLogPublisher
 
+from txregistry.finishing import deferred
 from txregistry.http.access import AccessLog
 from txregistry.http.problems import answer_to
 from txregistry.interfaces import FailureSeen, RecordSeen, RequestSeen
@@ -107,6 +108,24 @@ async def test_a_stop_tells_what_waits(clock: Clock) -> None:
     await one.stop()
     one.offer(1)
     assert taker.taken == [0]
+    assert not clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_stop_waits_for_nobody_who_hangs(clock: Clock, begun: bool) -> None:
+    """Two seconds for everything, also for what had begun before."""
+    taker = Taker(waiting=Deferred())
+    one = stream(taker, clock)
+    for number in range(5000):
+        one.offer(number)
+    if begun:
+        clock.advance(1)
+    stopping = deferred(one.stop())
+    clock.advance(1.9)
+    assert not stopping.called
+    clock.advance(0.2)
+    assert stopping.called
+    assert (taker.taken, one.dropped) == ([], 5000)
     assert not clock.getDelayedCalls()
 
 

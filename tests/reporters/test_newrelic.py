@@ -21,6 +21,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from txregistry.config.load import load
+from txregistry.config.show import shown
 from txregistry.finishing import deferred
 from txregistry.interfaces import EventRefused, FailureSeen, IWorld, RequestSeen
 from txregistry.reporters import batches, gathering, sums
@@ -28,6 +30,7 @@ from txregistry.reporters.newrelic import NewRelic, metrics_of
 from txregistry.reporters.newrelic_maker import Account, NewRelicMaker, NewRelicSettings, account
 from txregistry.reporters.posting import NotTaken
 from txregistry.reporters.sums import REST, Interval
+from txregistry.storage.makers import FilesystemMaker
 from txregistry.testing.contracts.reporters import EVENTS as KINDS
 from txregistry.testing.contracts.reporters import ReporterContract, logged
 from txregistry.world import StillWorld
@@ -212,14 +215,17 @@ async def test_what_is_old_is_told_as_if_it_were_not(service: Service, reporter:
 @pytest_twisted.ensureDeferred
 async def test_failures(service: Service, reporter: NewRelic) -> None:
     try:
-        raise LookupError("x" * 5000)
+        raise LookupError("token=hush " + "x" * 5000)
     except LookupError:
         failure = Failure()
-    await reporter.failures([FailureSeen(time.time(), "incident", "id", "it failed", failure)])
+    seen = FailureSeen(time.time(), "incident", "id", "no password: hush", failure)
+    await reporter.failures([seen])
     (event,) = service.intake.events
     assert event["eventType"] == "RegistryFailure"
     assert event["error.class"] == "builtins.LookupError"
-    assert event["error.message"] == "x" * 1000
+    assert event["message"] == "no password: [hidden]"
+    assert event["error.message"].startswith("token=[hidden] xxx")
+    assert len(event["error.message"]) == 1000
     assert event["error.place"].startswith(f"{__name__}:")
     assert (event["incident"], event["requestId"]) == ("incident", "id")
 
@@ -376,9 +382,21 @@ def test_bad_keys(settings: dict[str, Any], text: str) -> None:
     assert "two words" not in str(caught.value)
 
 
-def test_the_keys_of_distribution(monkeypatch: pytest.MonkeyPatch, world: IWorld) -> None:
-    settings = NewRelicSettings(licensekey="0" * 40, name="Registry", verbose=True)
+def test_the_keys_of_distribution(world: IWorld, tmp_path: Path) -> None:
+    """As version 2.x has them; the key is not shown."""
+    path = tmp_path / "config.yml"
+    path.write_text(
+        "version: 0.1\nreporting:\n  newrelic:\n"
+        "    licensekey: 0123456789abcdef0123456789abcdef01234567\n"
+        "    name: Registry\n    verbose: true\n"
+    )
+    makers = {"filesystem": FilesystemMaker()}
+    loaded = load(path, {}, makers, reporters={"newrelic": NewRelicMaker()})  # type: ignore[arg-type]
+    assert "0123456789abcdef" not in shown(loaded, origins=True)
+    ((name, settings),) = loaded.settings.reporting.reporters
     made = NewRelicMaker().make(settings, world)
+    assert (name, made.settings.verbose) == ("newrelic", True)
+    assert made.account.key == "0123456789abcdef0123456789abcdef01234567"
     body = json.loads(made.metrics_body([]))
     assert body[0]["common"]["attributes"]["service.name"] == "Registry"
 

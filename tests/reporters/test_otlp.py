@@ -18,7 +18,12 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.sdk.metrics import export as sdk_metrics
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, sampling
@@ -43,6 +48,8 @@ from txregistry.interfaces import IWorld
 from txregistry.log import Access
 from txregistry.reporters import batches
 from txregistry.reporters.measuring import Measures, metrics_of
+from txregistry.reporters.otlp import in_json
+from txregistry.reporters.otlp_binary import binary, varint
 from txregistry.reporters.otlp_settings import Export, telemetry_of
 from txregistry.reporters.posting import NotTaken
 from txregistry.reporters.sampling import SAMPLERS, Context, Sampler, read_traceparent
@@ -91,6 +98,13 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "PAUSE", 0.02)
 
 
+def both(content: dict[str, Any], into: Any) -> Any:
+    """What is sent, in the classes of the protocol: the same from JSON and from the binary form."""
+    found = parsed(in_json(content), into())
+    assert into.FromString(binary(content)) == found
+    return found
+
+
 def parsed(body: bytes, into: Any) -> Any:
     """Our JSON, in the classes of the protocol; nothing in it may be unknown to them."""
 
@@ -125,9 +139,7 @@ def test_spans_as_the_sdk_encodes_them(
 ) -> None:
     access = evolve(ACCESS, status=status, method=method)
     trace = 5 if parent is None else parent.trace
-    ours = parsed(
-        traces(world).encode([Span(access, trace, 7, parent)]), ExportTraceServiceRequest()
-    )
+    ours = both(traces(world).content([Span(access, trace, 7, parent)]), ExportTraceServiceRequest)
     known = method == "GET"
     attributes: dict[str, Any] = {
         "http.request.method": method if known else "_OTHER",
@@ -284,8 +296,8 @@ def test_metrics_as_the_sdk_encodes_them(world: IWorld, board: Board) -> None:
     """Added up over the processes, each once."""
     measures = Measures(Export("http://localhost/", {}), RESOURCE, 60, board, _nothing, world)
     values = [Value(LOOKED_UP, 0.5)]
-    body = measures.encode(metrics_of(board, values, 1.7e9 + 60))
-    ours = parsed(body, ExportMetricsServiceRequest())
+    content = measures.content(metrics_of(board, values, 1.7e9 + 60))
+    ours = both(content, ExportMetricsServiceRequest)
     began, now = 1_700_000_000 * 10**9, 1_700_000_060 * 10**9
 
     def number(value: float, **attributes: str) -> sdk_metrics.NumberDataPoint:
@@ -379,10 +391,21 @@ async def test_what_is_sent_again(
     await found.stop()
 
 
+TEXT = b'{"partialSuccess": {"rejectedSpans": "1", "errorMessage": "too old"}}'
+MESSAGE = ExportTraceServiceResponse(
+    partial_success=ExportTracePartialSuccess(rejected_spans=1, error_message="too old")
+)
+
+
+@pytest.mark.parametrize("form", ["http/json", "http/protobuf"])
 @pytest_twisted.ensureDeferred
-async def test_a_good_answer_that_tells_of_loss(receiver: Receiver, world: IWorld) -> None:
+async def test_a_good_answer_that_tells_of_loss(
+    receiver: Receiver, world: IWorld, form: str
+) -> None:
+    inside = form == "http/protobuf"
+
     def partial(received: Any, handler: Any) -> int:
-        text = b'{"partialSuccess": {"rejectedSpans": "1", "errorMessage": "too old"}}'
+        text = MESSAGE.SerializeToString() if inside else TEXT
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(text)))
         handler.end_headers()
@@ -392,13 +415,33 @@ async def test_a_good_answer_that_tells_of_loss(receiver: Receiver, world: IWorl
     receiver.behaviour = partial
     records: list[Any] = []
     globalLogPublisher.addObserver(records.append)
-    found = traces(world, receiver.url)
+    shown = Shown(ROUTES)
+    found = Traces(Export(receiver.url, {}, binary=inside), ALL, RESOURCE, shown, world)
     try:
         found(ACCESS, "")
         await found.stop()
     finally:
         globalLogPublisher.removeObserver(records.append)
     assert ["too old" in each["reason"] for each in records if "reason" in each] == [True]
+
+
+@pytest_twisted.ensureDeferred
+async def test_binary_bodies(receiver: Receiver, world: IWorld) -> None:
+    found = Traces(Export(receiver.url, {}, binary=True), ALL, RESOURCE, Shown(ROUTES), world)
+    found(evolve(ACCESS, user_agent="half a \ud800 pair"), TRACEPARENT)
+    await found.stop()
+    (one,) = receiver.seen
+    assert one.fields["content-type"] == "application/x-protobuf"
+    request = ExportTraceServiceRequest.FromString(one.body)
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    assert span.trace_id.hex() == TRACEPARENT[3:35]
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 2**31, 2**63 - 1, -1, -(2**63)])
+def test_numbers(number: int) -> None:
+    content = {"key": "n", "value": {"intValue": str(number)}}
+    assert KeyValue.FromString(binary(content, "attribute")).value.int_value == number
+    assert len(varint(number)) <= 10
 
 
 # --- the environment ----------------------------------------------------------------------------
@@ -430,6 +473,7 @@ def test_the_variables() -> None:
             "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
             "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION": "none",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf",
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=test,service.name=one,a=%C3%BC",
             "OTEL_SERVICE_NAME": "two",
             "OTEL_METRIC_EXPORT_INTERVAL": "5000",
@@ -444,7 +488,7 @@ def test_the_variables() -> None:
         True,
     )
     assert found.metrics == Export(
-        "http://localhost:9090/api/v1/otlp", {"x-third": "3"}, 2.5, False
+        "http://localhost:9090/api/v1/otlp", {"x-third": "3"}, 2.5, False, binary=True
     )
     assert found.resource == {"deployment.environment": "test", "service.name": "two", "a": "ü"}
     assert found.interval == 5.0
@@ -463,8 +507,8 @@ def test_an_exporter_is_enough() -> None:
     ("name", "text", "said"),
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "has to be otlp or none"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "write http/json"),
-        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/protobuf", "write http/json"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "has to be http/json or http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "json", "has to be http/json or"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "has to be an address"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "number of milliseconds"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip or none"),

@@ -117,7 +117,7 @@ class Collector:
         before = self.counters.bytes
         async with self.alone.holding("collector"):
             # One that has died may have left links for which there is nothing any more.
-            await self.tree.redo(beside=True)
+            await self.tree.redo_beside()
             await self.collection.correct(now)
             removed[ReviewKind.TAG] = await self._tags(due)
             kinds = [ReviewKind.MANIFEST] if self.untagged else []

@@ -9,6 +9,7 @@ May import the interfaces, what processes share, and Twisted's Deferreds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 from attrs import Factory, define, field
@@ -53,6 +54,8 @@ class Tree:
     _failed: list[PendingChange] = field(factory=list)
     _settling: Deferred[None] | None = None
     _stopped: bool = False
+    _pending: float = inf
+    """The last change that was pending when what others left was looked for."""
     _log: Logger = Logger()
 
     async def apply(self, changes: Sequence[PendingChange]) -> None:
@@ -105,20 +108,30 @@ class Tree:
                 self._settle_soon()
         return [pending for pending in changes if pending not in own]
 
-    async def redo(self, beside: bool = False) -> int:
+    async def redo(self) -> int:
         """Repeat what a crash left pending; other processes may be at work meanwhile.
 
-        :param beside: whether this process is at work itself. Each change is durable at once then,
-            since whoever is making it just now must not settle what was not synced here.
         :return: the number of changes repeated.
         """
         repeated = 0
         while True:
             changes = await self.metadata.pending(REDO_BATCH)
-            await self._complete(changes, (), beside)
+            await self._complete(changes, ())
             repeated += len(changes)
             if len(changes) < REDO_BATCH:
                 return repeated
+
+    async def redo_beside(self) -> None:
+        """Repeat what a crash of another process left pending, while this one is at work.
+
+        What is pending just now is nearly always being made: but for the first time, only that is
+        repeated which was pending the last time as well. Each change is durable at once, since
+        whoever is making it must not settle what was not synced here.
+        """
+        changes = await self.metadata.pending(REDO_BATCH)
+        left = [each for each in changes if each.id <= self._pending]
+        self._pending = changes[-1].id if changes else 0
+        await self._complete(left, (), at_once=True)
 
     async def stop(self) -> None:
         """Settle what is left; what the storage refuses stays pending for the next start."""

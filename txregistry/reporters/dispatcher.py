@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from ..finishing import background, deferred
@@ -24,6 +24,9 @@ MOST = 10_000
 BATCH = 500
 DELAY = 1.0
 PATIENCE = 60.0
+
+FAREWELL = 2.0
+"""Seconds for all that waits at the end."""
 
 _log = Logger()
 
@@ -43,8 +46,10 @@ class Stream(Generic[T]):
     _waiting: deque[T] = field(factory=deque)
     _call: Any = None
     _running: Deferred[None] | None = None
+    _telling: Deferred[None] | None = None
     _told: int = 0
     _stopped: bool = False
+    _late: bool = False
 
     def offer(self, thing: T) -> None:
         """Have something told later; quick, in the reactor's thread."""
@@ -64,7 +69,15 @@ class Stream(Generic[T]):
             self._call.cancel()
             self._begin()
         if self._running is not None:
+            late = self.reactor.callLater(FAREWELL, self._cut)
             await self._running
+            if late.active():
+                late.cancel()
+
+    def _cut(self) -> None:
+        self._late = True
+        if self._telling is not None:
+            self._telling.cancel()
 
     def _begin(self) -> None:
         self._call = None
@@ -74,9 +87,13 @@ class Stream(Generic[T]):
 
     async def _tell_all(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting and not self._late:
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 await self._tell(batch)
+            if self._waiting:
+                count = len(self._waiting)
+                self._waiting.clear()
+                self._lost(count, "there was no time left at the end")
         finally:
             self._running = None
             if self._waiting and not self._stopped:
@@ -84,9 +101,9 @@ class Stream(Generic[T]):
 
     async def _tell(self, batch: Sequence[T]) -> None:
         try:
-            patience = 2.0 if self._stopped else PATIENCE
-            await deferred(self.tell(batch)).addTimeout(patience, self.reactor)
-        except TimeoutError:
+            self._telling = deferred(self.tell(batch)).addTimeout(PATIENCE, self.reactor)
+            await self._telling
+        except (TimeoutError, CancelledError):
             self._lost(len(batch), "it took too long")
         except Exception as error:
             self._lost(len(batch), str(error) or repr(error))

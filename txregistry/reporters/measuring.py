@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ..counters import Board, Family, Value
 from ..interfaces import ILifecycle, IWorld
 from .batches import Batches
-from .otlp import Json, batches_of, body, metric, poster_of, scaled
+from .otlp import Json, batches_of, metric, poster_of, request, scaled
 from .otlp_settings import Export
 from .posting import NotTaken, Poster
 from .ticking import Ticking
@@ -53,7 +53,7 @@ class Measures:
 
     def __attrs_post_init__(self) -> None:
         self._poster = poster_of(self.world, self.export)
-        self._batches = batches_of(self.world, self.export, self._poster, self.encode, "metrics")
+        self._batches = batches_of(self.world, self.export, self._poster, self.content, "metrics")
         self._batches.patience = min(PATIENCE, self.interval)
         reactor = self.world.reactor
         self._ticking = Ticking(reactor, self.interval, self.send, "exporting metrics")
@@ -83,9 +83,9 @@ class Measures:
             _log.info("metrics are taken again")
         self._trouble = ""
 
-    def encode(self, metrics: Sequence[Json]) -> bytes:
-        """A body; called in a thread."""
-        return body("Metrics", "metrics", metrics, self.resource)
+    def content(self, metrics: Sequence[Json]) -> Json:
+        """What is sent; called in a thread."""
+        return request("Metrics", "metrics", metrics, self.resource)
 
 
 def metrics_of(board: Board, values: Sequence[Value], now: float) -> list[Json]:

@@ -35,6 +35,7 @@ from ..interfaces import (
 from ..model.events import Event, LoggedEvent
 from .batches import Batches, Service
 from .gathering import Gathering
+from .hiding import hide
 from .newrelic_maker import Account, NewRelicSettings
 from .posting import NotTaken, Poster, Reply
 from .sums import Interval, RequestKind, Sums
@@ -186,9 +187,9 @@ class NewRelic:
             **self._common,
             "eventType": "RegistryFailure",
             "timestamp": self._when(seen.time),
-            "message": seen.message[:MESSAGE],
+            "message": hide(seen.message)[:MESSAGE],
             "error.class": qual(failure.type) if failure.type is not None else "unknown",
-            "error.message": failure.getErrorMessage()[:MESSAGE],
+            "error.message": hide(failure.getErrorMessage())[:MESSAGE],
             "error.place": _place(failure.getTracebackObject()),
             "requestId": seen.request_id,
             "incident": seen.incident,

@@ -1,13 +1,13 @@
-"""OTLP over HTTP, in JSON: attributes, spans and metrics as the protocol writes them.
+"""OTLP over HTTP: attributes, spans and metrics as the protocol writes them in JSON.
 
-Identifiers are hexadecimal, and integers of 64 bits are texts. May import the counters, the log,
-Twisted and other modules of this room.
+Identifiers are hexadecimal, and integers of 64 bits are texts; ``otlp_binary`` makes the binary
+form of it. May import the counters, the interfaces, Twisted and other modules of this room.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from .. import __version__
 from ..counters import Family, Kind
 from ..interfaces import IWorld
 from .batches import Batches, Service
+from .otlp_binary import binary
 from .otlp_settings import Export
 from .posting import Poster, Reply
 
@@ -36,6 +37,8 @@ SERVER, ERROR = 2, 2
 """The kind of a span, and its status."""
 
 UNITS = {"seconds": "s", "bytes": "By", "ratio": "1"}
+
+PARTLY = "the receiver did not take all {what}: {reason}"
 
 BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
@@ -70,32 +73,42 @@ def _read(path: Path) -> list[Certificate]:
 
 
 def batches_of(
-    world: IWorld, export: Export, poster: Poster, encode: Any, what: str
-) -> Batches[Any]:
+    world: IWorld,
+    export: Export,
+    poster: Poster,
+    content: Callable[[Sequence[T]], Json],
+    what: str,
+) -> Batches[T]:
     """The way of one signal.
 
+    :param content: makes what is to be sent; called in a thread.
     :param what: names it in the log.
     """
+
+    def encode(things: Sequence[T]) -> bytes:
+        return binary(content(things)) if export.binary else in_json(content(things))
+
     fields = {
         **export.headers,
-        "Content-Type": "application/json",
+        "Content-Type": "application/x-protobuf" if export.binary else "application/json",
         "User-Agent": f"txregistry/{__version__}",
     }
     service = Service(export.url, lambda: fields, LIMIT, export.compress, AGAIN)
 
     def taken(reply: Reply) -> None:
         """Even a good answer may say that some were refused."""
+        if export.binary:
+            told = "".join(c for c in reply.text.decode("utf-8", "replace") if c.isprintable())
+            if told:
+                _log.warn(PARTLY, what=what, reason=told[:300])
+            return
         try:
             partial = json.loads(reply.text or b"{}").get("partialSuccess") or {}
         except (ValueError, AttributeError):
             return
         message = partial.get("errorMessage", "")
         if message or any(name.startswith("rejected") for name in partial):
-            _log.warn(
-                "the receiver did not take all {what}: {reason}",
-                what=what,
-                reason=str(partial)[:300],
-            )
+            _log.warn(PARTLY, what=what, reason=str(partial)[:300])
 
     return Batches(world, poster, service, encode, taken)
 
@@ -127,18 +140,22 @@ def nanoseconds(seconds: float) -> str:
     return str(int(seconds * 1e9))
 
 
-def body(kind: str, items: str, values: Sequence[Json], resource: Mapping[str, Any]) -> bytes:
-    """A body of one resource and one scope.
+def request(kind: str, items: str, values: Sequence[Json], resource: Mapping[str, Any]) -> Json:
+    """What is sent: one resource and one scope.
 
     :param kind: ``Spans`` or ``Metrics``.
     :param items: what these are called inside of the scope.
     """
     scope = {"scope": {"name": "txregistry", "version": __version__}, items: values}
-    content = {
+    return {
         f"resource{kind}": [
             {"resource": {"attributes": attributes(resource)}, f"scope{kind}": [scope]}
         ]
     }
+
+
+def in_json(content: Json) -> bytes:
+    """What is sent, in JSON."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 

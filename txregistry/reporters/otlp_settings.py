@@ -20,7 +20,7 @@ SIGNALS = {"traces": "v1/traces", "metrics": "v1/metrics"}
 DEFAULT_ENDPOINT = "http://localhost:4318"
 SERVICE = "txregistry"
 
-PROTOCOL = "http/json"
+JSON, BINARY = "http/json", "http/protobuf"
 
 REFUSED = ("CLIENT_KEY", "CLIENT_CERTIFICATE")
 """Parts of variables for what is not supported, and nobody would notice to be missing."""
@@ -32,6 +32,7 @@ class Export:
 
     :param timeout: seconds.
     :param authorities: a file of certificates to trust, in the place of the system's.
+    :param binary: whether bodies are in the protocol's binary form, in place of JSON.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Export:
     timeout: float = 10.0
     compress: bool = False
     authorities: Path | None = None
+    binary: bool = False
 
 
 @frozen
@@ -107,7 +109,7 @@ class _Variables:
         if name == PREFIX + "ENDPOINT":
             endpoint = f"{(endpoint or DEFAULT_ENDPOINT).rstrip('/')}/{SIGNALS[signal]}"
         _check_address(name, endpoint)
-        self._check_protocol(signal)
+        protocol = self._protocol(signal)
         for part in REFUSED:
             name, given = self.signal(signal, part)
             if given:
@@ -123,18 +125,17 @@ class _Variables:
             self.milliseconds(self.signal(signal, "TIMEOUT")[0], 10_000),
             compression == "gzip",
             Path(certificate) if certificate else None,
+            protocol == BINARY,
         )
 
-    def _check_protocol(self, signal: str) -> None:
+    def _protocol(self, signal: str) -> str:
         name, protocol = self.signal(signal, "PROTOCOL")
-        if protocol not in ("", PROTOCOL):
-            raise ValueError(
-                f"{name} is {protocol!r}, which is not spoken here: write {PROTOCOL}, which "
-                "receivers of OTLP take at the same address as http/protobuf"
-            )
+        if protocol not in ("", JSON, BINARY):
+            raise ValueError(f"{name} has to be {JSON} or {BINARY}, and is {protocol!r}")
         name = f"{PREFIX}METRICS_TEMPORALITY_PREFERENCE"
         if self.text(name, "cumulative").lower() != "cumulative":
             raise ValueError(f"{name}: only cumulative is supported")
+        return protocol or JSON
 
     def milliseconds(self, name: str, default: int) -> float:
         """A time, in seconds."""

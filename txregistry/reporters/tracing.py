@@ -19,7 +19,7 @@ from ..interfaces import ILifecycle, IWorld
 from ..log import Access
 from .batches import Batches
 from .dispatcher import Stream
-from .otlp import ERROR, SERVER, Json, attributes, batches_of, body, nanoseconds, poster_of
+from .otlp import ERROR, SERVER, Json, attributes, batches_of, nanoseconds, poster_of, request
 from .otlp_settings import Export
 from .posting import Poster
 from .sampling import Context, Sampler, read_traceparent
@@ -75,7 +75,7 @@ class Traces:
 
     def __attrs_post_init__(self) -> None:
         self._poster = poster_of(self.world, self.export)
-        self._batches = batches_of(self.world, self.export, self._poster, self.encode, "spans")
+        self._batches = batches_of(self.world, self.export, self._poster, self.content, "spans")
         self.stream = Stream("traces", self._batches.send, self.world.reactor)
 
     def __call__(self, access: Access, traceparent: str) -> None:
@@ -99,10 +99,10 @@ class Traces:
             pass
         await self._poster.stop()
 
-    def encode(self, spans: Sequence[Span]) -> bytes:
-        """A body; called in a thread."""
+    def content(self, spans: Sequence[Span]) -> Json:
+        """What is sent; called in a thread."""
         values = [span_of(span, self.shown) for span in spans]
-        return body("Spans", "spans", values, self.resource)
+        return request("Spans", "spans", values, self.resource)
 
     def _identifier(self, bits: int) -> int:
         """A random number, of which there are no zeroes."""

@@ -25,6 +25,7 @@ ACTIONS = {
     "publish": "Move",
     "put": "PutContent",
     "put_soon": "PutContent",
+    "remove": "Delete",
     "stat": "Stat",
     "uploads": "List",
 }

@@ -16,11 +16,11 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 from faults import REMOVE, Faults
 from lives import at_once, wait_for
 from running import Running, running
@@ -28,12 +28,14 @@ from trees import stored_in
 from waste import Heap, links_of
 from wire import OCI_MANIFEST, Client, digest_of
 
+from txregistry.model.digests import Digest
+from txregistry.model.names import RepositoryName
+from txregistry.registry.layout import layer_link
 from txregistry.shared import SLOTS
 
 SECONDS = float(os.environ.get("COLLECTORS_SECONDS", "4"))
 LEASE = 20.0
 OFTEN: dict[str, Any] = {"interval": "50ms", "delay": "0s", "grace": "0s"}
-NEVER = {**OFTEN, "enabled": False, "lease": "0s"}
 FLOCK = "hhqqi"
 
 
@@ -44,9 +46,10 @@ def settings(gc: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def command(registry: Running, environment: Any = None) -> subprocess.Popen[str]:
-    """Begin ``txregistry gc --now``."""
+    """Begin ``txregistry gc --now``, with the configuration of the server."""
+    configuration = str(registry.directory / "config.yml")
     return subprocess.Popen(
-        [sys.executable, "-m", "txregistry", "gc", "--now", "--json", str(registry.configure())],
+        [sys.executable, "-m", "txregistry", "gc", "--now", "--json", configuration],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,52 +76,12 @@ def holder(registry: Running) -> int:
     return 0 if kind == fcntl.F_UNLCK else int(process)
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Running]:
-    """A registry that does not collect by itself."""
-    with running(tmp_path, settings=settings(NEVER)) as found:
-        yield found
-
-
-def stopped_at_work(registry: Running) -> subprocess.Popen[str]:
-    """A command that stands still while it collects."""
-    process = command(registry)
-    while True:
-        assert process.poll() is None, "it was too fast"
-        if holder(registry) == process.pid:
-            process.send_signal(signal.SIGSTOP)
-            if holder(registry) == process.pid:
-                return process
-            process.send_signal(signal.SIGCONT)
-
-
-def test_one_after_the_other(registry: Running) -> None:
-    """While one stands still, commands and a server that starts wait; its death lets them on."""
-    client = Client(registry)
-    heap = Heap(client).pile()
-    client.close()
-    first = stopped_at_work(registry)
-    try:
-        before = stored_in(registry.root)
-        other = command(registry)
-        registry.stop()
-        registry.settings = settings({**OFTEN, "lease": "0s"})
-        registry.start()
-        time.sleep(2)
-        assert holder(registry) == first.pid
-        assert other.poll() is None
-        assert stored_in(registry.root) == before
-        client = Client(registry)
-        assert heap.served(client) == heap.kept
-    finally:
-        first.kill()
-        first.wait()
-    told(other)
-    wait_for(lambda: stored_in(registry.root) == heap.stored)
-    wait_for(lambda: links_of(registry.root) == heap.links)
-    assert heap.served(client) == heap.kept
-    client.close()
-    assert "error.traceback" not in registry.log()
+@contextmanager
+def held_up(registry: Running, key: str) -> Iterator[None]:
+    """Whoever wants to change a key has to wait."""
+    with (registry.root / "txregistry/locks").open("rb+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, zlib.crc32(key.encode()) % SLOTS)
+        yield
 
 
 def unfinished(registry: Running) -> int:
@@ -127,6 +90,38 @@ def unfinished(registry: Running) -> int:
     (count,) = connection.execute("SELECT count(*) FROM pending").fetchone()
     connection.close()
     return int(count)
+
+
+def test_one_after_the_other(tmp_path: Path) -> None:
+    """While one is held up, another one and the server wait; its death lets them on."""
+    config = settings({**OFTEN, "delay": "1h", "lease": "0s"})
+    with running(tmp_path, settings=config) as registry:
+        client = Client(registry)
+        heap = Heap(client).pile()
+        loose = layer_link(RepositoryName("a"), Digest.of(b"nobody's blob"))
+        with held_up(registry, loose):
+            first = command(registry)
+            wait_for(lambda: holder(registry) == first.pid and unfinished(registry))
+            second = command(registry)
+            before = stored_in(registry.root)
+            for _ in range(20):
+                time.sleep(0.1)
+                assert holder(registry) == first.pid
+            assert second.poll() is None
+            assert stored_in(registry.root) == before
+            assert heap.served(client) == heap.kept
+            first.kill()
+            first.communicate()
+            # Only then may somebody else collect; he finishes what it has begun, and waits as well.
+            wait_for(lambda: holder(registry) not in (0, first.pid))
+        told(second)
+        for _ in range(4):
+            told(command(registry))
+        wait_for(lambda: stored_in(registry.root) == heap.stored)
+        wait_for(lambda: links_of(registry.root) == heap.links)
+        assert heap.served(client) == heap.kept
+        client.close()
+        assert "error.traceback" not in registry.log()
 
 
 def test_what_a_dead_command_left_is_finished(tmp_path: Path) -> None:

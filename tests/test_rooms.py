@@ -12,13 +12,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "txregistry"
 
-COMMON = {"counters", "finishing", "interfaces", "log", "model", "shared"}
+COMMON = {"counters", "direct", "finishing", "interfaces", "log", "model", "shared"}
 """What every room above the model may use of the project."""
 
 MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "interfaces": {"model"},
     "counters": set(),
+    "direct": set(),
     "finishing": set(),
     "log": set(),
     "shared": {"interfaces"},

@@ -2,12 +2,12 @@
 
 Twisted's own buffers every write and goes round its loop before the first byte leaves; here what
 the kernel takes at once costs one system call. A subclass of its server transport, attached through
-``Port.transport``. May import Twisted and where connections are gathered.
+``Port.transport``. May import Twisted, the transport that sends at once and where connections are
+gathered.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import struct
@@ -21,9 +21,8 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..direct import NOT_NOW, SendsAtOnce
 from .gathering import Gathering
-
-NOT_NOW = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
 QUANTUM = 1024 * 1024
 """Bytes that one system call sends."""
@@ -68,7 +67,7 @@ class FileJob:
         self.done.callback(result)
 
 
-class DirectTransport(tcp.Server):
+class DirectTransport(SendsAtOnce, tcp.Server):
     """The server's side of a TCP connection."""
 
     SEND_LIMIT = QUANTUM
@@ -90,25 +89,6 @@ class DirectTransport(tcp.Server):
     def stopReading(self) -> None:
         """Leave what arrives to the kernel."""
         self.server.gathering.remove(self)
-
-    def write(self, data: bytes) -> None:
-        """Send at once what the kernel takes; the rest waits for the reactor."""
-        if data and self.connected and not self._tempDataLen and not self.dataBuffer:
-            sent = self.writeSomeData(data)
-            # An error is left to the reactor, which meets it again and ends the connection.
-            if isinstance(sent, int):
-                if sent == len(data):
-                    return
-                if sent:
-                    data = data[sent:]
-        super().write(data)
-
-    def writeSomeData(self, data: bytes) -> Any:
-        """Send what the kernel takes: the bytes it took, or why the connection has to end."""
-        try:
-            return self.socket.send(data)
-        except OSError as error:
-            return 0 if error.errno in NOT_NOW else CONNECTION_LOST
 
     def doRead(self) -> Any:
         """The socket has bytes."""

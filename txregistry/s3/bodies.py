@@ -22,8 +22,14 @@ from .errors import S3Unreachable
 SLICE = 256 * 1024
 """Bytes handed to the transport at a time."""
 
-AHEAD = 256 * 1024
+AHEAD = 512 * 1024
 """Bytes of an answer that wait for their reader before the sender has to."""
+
+GATHERED = 256 * 1024
+"""Bytes worth handing on: each piece costs as much, however large it is."""
+
+GATHERING = 0.1
+"""Seconds that fewer bytes wait for more."""
 
 
 @implementer(IBodyProducer)
@@ -32,10 +38,12 @@ class PiecesProducer:
     """A request's body: pieces in memory, which may be sent again.
 
     :param progress: is called whenever the connection takes some bytes.
+    :param direct: whether the connection takes any kind of bytes; others get copies.
     """
 
     pieces: Sequence[bytes]
     progress: Callable[[], None]
+    direct: bool = False
     length: int = field(init=False)
     _consumer: Any = None
     _finished: Deferred[None] | None = None
@@ -57,11 +65,11 @@ class PiecesProducer:
     def _write(self) -> None:
         while not self._paused and self._piece < len(self.pieces):
             data = self.pieces[self._piece]
-            part = data if len(data) <= SLICE else data[self._place : self._place + SLICE]
+            part = memoryview(data)[self._place : self._place + SLICE]
             self._place += len(part)
             if self._place >= len(data):
                 self._piece, self._place = self._piece + 1, 0
-            self._consumer.write(part)
+            self._consumer.write(part if self.direct else bytes(part))
             self.progress()
         if self._piece >= len(self.pieces) and self._finished is not None:
             finished = self._finished
@@ -99,6 +107,7 @@ class BodyReader(Protocol):
         self._pieces: deque[bytes] = deque()
         self._waiting: Deferred[None] | None = None
         self._held = 0
+        self._enough = 1
         self._paused = False
         self._ended = False
         self._error: str | None = None
@@ -110,7 +119,8 @@ class BodyReader(Protocol):
         if self._held >= AHEAD and not self._paused and self.transport is not None:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[attr-defined]
-        self._wake()
+        if self._held >= self._enough:
+            self._wake()
 
     def connectionLost(self, reason: Failure = Failure(ResponseDone())) -> None:  # noqa: B008
         """See ``IProtocol``."""
@@ -129,23 +139,54 @@ class BodyReader(Protocol):
 
         :raises S3Unreachable: the answer broke off, or nothing came for too long.
         """
-        while not self._pieces and not self._ended:
-            if self._paused and self.transport is not None:
-                self._paused = False
-                self.transport.resumeProducing()  # type: ignore[attr-defined]
-                if self._pieces or self._ended:
-                    break
-            await self._more()
+        await self._gather(min(limit, GATHERED))
         if not self._pieces:
             if self._error is not None:
                 raise S3Unreachable(f"s3: {self._error}")
             return b""
-        data = self._pieces.popleft()
-        if len(data) > limit:
-            self._pieces.appendleft(data[limit:])
-            data = data[:limit]
-        self._held -= len(data)
+        data = self._take(limit)
+        if self._held < GATHERED:
+            self._resume()
         return data
+
+    def _take(self, limit: int) -> bytes:
+        """What is there, up to a limit."""
+        taken: list[bytes] = []
+        left = limit
+        while self._pieces and left:
+            piece = self._pieces.popleft()
+            if len(piece) > left:
+                self._pieces.appendleft(piece[left:])
+                piece = piece[:left]
+            taken.append(piece)
+            left -= len(piece)
+        self._held -= limit - left
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def _resume(self) -> None:
+        if self._paused and not self._ended and self.transport is not None:
+            self._paused = False
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+
+    async def _gather(self, enough: int) -> None:
+        """Wait for so many bytes, after a while for any, or for the end."""
+        if self._held >= enough or self._ended:
+            return
+        self._resume()
+        self._enough = enough
+        timer = self._reactor.callLater(GATHERING, self._settle)
+        try:
+            while self._held < self._enough and not self._ended:
+                await self._more()
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _settle(self) -> None:
+        """Be content with what is there."""
+        self._enough = 1
+        if self._pieces:
+            self._wake()
 
     def _more(self) -> Deferred[None]:
         waiting = self._waiting = Deferred()

@@ -14,6 +14,9 @@ from .credentials import AWSCredentials
 
 EMPTY = sha256(b"").hexdigest()
 
+UNSIGNED = "UNSIGNED-PAYLOAD"
+"""In place of a digest: the body is not signed."""
+
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]
     """Signs a body by its digest, which was made elsewhere, and never looks at the bytes."""
@@ -32,7 +35,8 @@ def signed(
 ) -> dict[str, str]:
     """The fields of a request, with date and signature.
 
-    :param digest: SHA-256 of the body in hexadecimal; the server compares it with what arrives.
+    :param digest: SHA-256 of the body in hexadecimal, which the server compares with what arrives,
+        or ``UNSIGNED``.
     """
     request = AWSRequest(method=method, url=url, headers=dict(headers))
     request.context["sha256"] = digest

@@ -11,31 +11,25 @@ from typing import Any
 from attrs import Factory, define, evolve, field, frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IPolicyForHTTPS
-from zope.interface import implementer
+from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..budget import Budget
 from ..interfaces import IWorld
 from .bodies import BodyReader, PiecesProducer
+from .connecting import TrustEverybody, Ways
 from .credentials import AWSCredentials, ChainCredentials, GivenCredentials
 from .endpoint import AWSServiceEndpoint
 from .errors import S3Error, S3Unreachable, error_from
 from .retries import Breaker, delay
-from .signing import EMPTY, digest_of, presigned, signed
+from .signing import EMPTY, UNSIGNED, digest_of, presigned, signed
 
 ATTEMPTS = 8
 SMALL = 32 * 1024
 """Bytes that are hashed in place: cheaper than a change of threads."""
-
-RECEIVED = 256 * 1024
-"""Bytes of an answer taken at a time: each time costs as much, however many they are."""
 
 ANSWER = 16 * 1024 * 1024
 """The largest answer that is read whole."""
@@ -79,59 +73,13 @@ class S3Response:
     length: int = 0
 
 
-@implementer(IPolicyForHTTPS)
-class TrustEverybody:
-    """Takes any certificate, for servers with one that nobody signed (``skipverify``)."""
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        """See ``IPolicyForHTTPS``."""
-        return CertificateOptions(verify=False)
-
-
-@implementer(IStreamClientEndpoint)
-@frozen(eq=False)
-class Way:
-    """An endpoint whose connections receive much at a time."""
-
-    endpoint: HostnameEndpoint
-
-    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
-        """See ``IStreamClientEndpoint``."""
-
-        def widen(protocol: Any) -> Any:
-            protocol.transport.bufferSize = RECEIVED
-            return protocol
-
-        return self.endpoint.connect(factory).addCallback(widen)
-
-
-@implementer(IAgentEndpointFactory)
-@frozen(eq=False)
-class Ways:
-    """Makes the endpoints as an agent would.
-
-    :param policy: for TLS.
-    :param patience: seconds that a connection may take.
-    """
-
-    reactor: Any
-    policy: Any
-    patience: float
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """See ``IAgentEndpointFactory``."""
-        host = uri.host.decode("ascii")
-        way = Way(HostnameEndpoint(self.reactor, host, uri.port, self.patience))
-        if uri.scheme != b"https":
-            return way
-        return wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), way)
-
-
 @define(eq=False)
 class S3Transport:
     """The way to one bucket.
 
     :param redirects: the endpoint that clients are sent to, if it is another one.
+    :param sign_bodies: whether the digests of bodies are signed; None: where there is no TLS, which
+        keeps bodies whole itself.
     """
 
     world: IWorld
@@ -142,6 +90,7 @@ class S3Transport:
     redirects: AWSServiceEndpoint | None = None
     verify: bool = True
     user_agent: str = "txregistry"
+    sign_bodies: bool | None = None
     patience: Patience = Patience()
     connections: int = 64
     budget: Budget = field(factory=Budget)
@@ -174,7 +123,7 @@ class S3Transport:
         :raises S3Error: the server says that it failed.
         :raises S3Unreachable: there was no answer.
         """
-        digest = await self._digest(request.body)
+        digest = await self.digest_field(request.body)
         attempt = 0
         while True:
             attempt += 1
@@ -218,9 +167,12 @@ class S3Transport:
             self._told = error.code
             _log.error("s3: {error}", error=str(error))
 
-    async def _digest(self, body: Sequence[bytes]) -> str:
+    async def digest_field(self, body: Sequence[bytes]) -> str:
+        """What the signature says of a body."""
         if not body:
             return EMPTY
+        if self.endpoint.secure if self.sign_bodies is None else not self.sign_bodies:
+            return UNSIGNED
         if sum(map(len, body)) <= SMALL:
             return digest_of(body)
         return await self.world.compute(digest_of, body)
@@ -271,7 +223,7 @@ class S3Transport:
             if timer.active():
                 timer.reset(idle)
 
-        producer = PiecesProducer(request.body, progress)
+        producer = PiecesProducer(request.body, progress, not self.endpoint.secure)
         if not producer.length and request.method in ("PUT", "POST"):
             headers.setRawHeaders("Content-Length", ["0"])
         try:

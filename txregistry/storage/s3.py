@@ -197,6 +197,7 @@ def make_driver(settings: S3Settings, world: IWorld) -> S3Driver:
         redirects,
         not settings.skipverify,
         settings.useragent,
+        settings.signbodies,
     )
     client = S3Client(transport, _written(settings))
     threshold = settings.multipartcopythresholdsize

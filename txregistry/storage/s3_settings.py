@@ -93,6 +93,13 @@ class S3Settings:
         default=True,
     )
     skipverify: bool = option("Trust any certificate of the service.", default=False)
+    signbodies: bool | None = option(
+        "Sign the digests of bodies as well. Without it: where there is no TLS, which keeps bodies "
+        "whole by itself; false there costs less on both sides, and leaves what happens to bytes "
+        "on the way to be found later.",
+        default=None,
+        example="true",
+    )
     rootdirectory: str = option("A prefix for all keys.", default="", example="registry")
     encrypt: bool = option("Have objects encrypted by the service.", default=False)
     keyid: str | None = option(

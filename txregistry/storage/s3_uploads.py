@@ -24,7 +24,7 @@ from .s3_states import Overtaken, UploadStates
 SMALLEST_PART = 5 * 1024 * 1024
 """What S3 takes for a part that is not the last one."""
 
-ROOM = 20 * 1024 * 1024
+ROOM = 12 * 1024 * 1024
 """Bytes of all uploads in memory beyond which each sends its part as soon as it may, and takes
 nothing more before that has arrived."""
 

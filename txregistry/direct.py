@@ -27,7 +27,10 @@ class SendsAtOnce(Base):
     socket: socket.socket
 
     def write(self, data: bytes) -> None:
-        """Send at once what the kernel takes; the rest waits for the reactor."""
+        """Send at once what the kernel takes; the rest waits for the reactor.
+
+        :param data: bytes of any kind, which are copied only if they have to wait.
+        """
         if data and self.connected and not self._tempDataLen and not self.dataBuffer:
             sent = self.writeSomeData(data)
             # An error is left to the reactor, which meets it again and ends the connection.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +22,13 @@ from faulty import (
     first,
     reset_after,
 )
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs
+from twisted.web.client import URI
 
 from txregistry.budget import Budget
 from txregistry.interfaces import IWorld, StorageUnavailable
+from txregistry.s3.connecting import DirectClient, Ways
 from txregistry.s3.retries import Breaker
 from txregistry.s3.transport import Patience
 from txregistry.storage.s3 import S3Driver, make_driver
@@ -194,3 +199,51 @@ async def test_wrong_keys_are_told(radosgw_server: Server, threads: IWorld) -> N
         with pytest.raises(StorageUnavailable, match=text):
             await driver.start()
         await driver.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "chosen", "signed"),
+    [
+        ("http://s3.example", None, True),
+        ("https://s3.example", None, False),
+        ("http://s3.example", False, False),
+        ("https://s3.example", True, True),
+    ],
+)
+@asynchronous
+async def test_bodies_are_signed_where_nothing_else_keeps_them_whole(
+    threads: IWorld, address: str, chosen: bool | None, signed: bool
+) -> None:
+    settings = S3Settings(
+        bucket="some", region="here", regionendpoint=address, signbodies=chosen,
+        accesskey="key", secretkey="secret",
+    )  # fmt: skip
+    transport = make_driver(settings, threads).client.transport
+    body = b"the body"
+    expected = sha256(body).hexdigest() if signed else "UNSIGNED-PAYLOAD"
+    assert await transport.digest_field([body]) == expected
+    assert await transport.digest_field([]) == sha256(b"").hexdigest()
+
+
+@asynchronous
+async def test_unsigned_bodies_are_taken(moto_server: Server, threads: IWorld) -> None:
+    driver = make_driver(
+        S3Settings(**moto_server.settings(moto_server.bucket(), signbodies=False)), threads
+    )
+    data = os.urandom(12 * MEBIBYTE)
+    await push(driver, data)
+    assert await content(driver, KEY) == data
+    await driver.stop()
+
+
+@asynchronous
+async def test_connections_are_not_logged_and_send_at_once(
+    moto_server: Server, threads: IWorld
+) -> None:
+    uri = URI.fromBytes(moto_server.url.encode())
+    with capturedLogs() as logged:
+        way = Ways(threads.reactor, None, 5).endpointForURI(uri)
+        protocol = await way.connect(Factory.forProtocol(Protocol))
+        assert type(protocol.transport) is DirectClient
+        protocol.transport.abortConnection()
+    assert [each for each in logged if "factory" in each.get("log_format", "")] == []

@@ -123,7 +123,7 @@ class S3Transport:
         :raises S3Error: the server says that it failed.
         :raises S3Unreachable: there was no answer.
         """
-        digest = await self._digest(request.body)
+        digest = await self.digest_field(request.body)
         attempt = 0
         while True:
             attempt += 1
@@ -167,7 +167,8 @@ class S3Transport:
             self._told = error.code
             _log.error("s3: {error}", error=str(error))
 
-    async def _digest(self, body: Sequence[bytes]) -> str:
+    async def digest_field(self, body: Sequence[bytes]) -> str:
+        """What the signature says of a body."""
         if not body:
             return EMPTY
         if self.endpoint.secure if self.sign_bodies is None else not self.sign_bodies:

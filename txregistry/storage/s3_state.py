@@ -7,6 +7,7 @@ that are too few for a part of a multipart upload. May import the client for S3.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredLock
@@ -101,8 +102,10 @@ class UploadState:
         while left:
             piece = self.tail.pop(0)
             if len(piece) > left:
-                self.tail.insert(0, piece[left:])
-                piece = piece[:left]
+                # Neither half is copied: both see the bytes of the piece.
+                whole: Any = memoryview(piece)
+                self.tail.insert(0, whole[left:])
+                piece = whole[:left]
             taken.append(piece)
             left -= len(piece)
         self.tail_size -= size

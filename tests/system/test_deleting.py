@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from receiving import Receiver, receiving
 from running import Running, running
 from trees import ROOT, stored_in
 from wire import OCI_INDEX, OCI_MANIFEST, Client, Reply, digest_of
@@ -351,7 +352,16 @@ def test_quotas_refuse_what_is_too_much(tmp_path: Path) -> None:
         {"repositories": ["small/**"], "bytes": 5000},
         {"repositories": ["few/**"], "tags": 2},
     ]
-    with running(tmp_path, settings={"quotas": quotas}) as registry:
+    with receiving() as receiver:
+        endpoint = {"name": "one", "url": receiver.url, "warnings": True}
+        endpoint["ignore"] = {"actions": ["push", "mount", "pull", "delete"]}
+        settings = {"quotas": quotas, "notifications": {"endpoints": [endpoint]}}
+        _beyond(tmp_path, settings, receiver)
+
+
+def _beyond(path: Path, settings: dict[str, Any], receiver: Receiver) -> None:
+    """Push until quotas are used up, in a registry that tells a receiver of it."""
+    with running(path, settings=settings) as registry:
         client = Client(registry)
         kept = tag(client, "small/a", "1")
         # What several repositories hold counts once.
@@ -378,3 +388,14 @@ def test_quotas_refuse_what_is_too_much(tmp_path: Path) -> None:
         assert client.call("DELETE", "/v2/few/a/manifests/2").status == 202
         until(201, lambda: client.manifest("few/a", "4", document))
         client.close()
+        deadline = time.monotonic() + 20
+        while len(receiver.taken) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        told = {each.event["target"]["repository"]: each.event for each in receiver.taken}
+        assert {each["action"] for each in told.values()} == {"quota"}
+        assert set(told) == {"small/a", "few/a"}
+        assert told["few/a"]["target"]["detail"] == (
+            "the quota of few/** is nearly used up: 2 of 2 tags"
+        )
+        assert "of 5000 bytes" in told["small/a"]["target"]["detail"]

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from ..interfaces import IHealth, IMetadata, IWorld, StorageError, StorageUnavailable
 from ..log import moment
-from ..model.events import Event, EventAction
+from ..model.events import CHANGES, Event
 from .chain import Chain
 
 INTERVAL = 1.0
@@ -95,7 +95,7 @@ class Changes:
             records = [
                 change_record(position, at, event)
                 for position, at, event in found
-                if event.action is not EventAction.PULL
+                if event.action in CHANGES
             ]
             if records:
                 await self.world.in_thread(self.chain.append, records)

@@ -11,6 +11,7 @@ from attrs import frozen
 from zope.interface import Interface
 
 from ..model.digests import Digest
+from ..model.events import Event
 from ..model.names import RepositoryName, Tag
 from ..model.pages import Listing, Page
 from .collection import Review, ReviewKind
@@ -135,6 +136,17 @@ class IHistory(Interface):
 
         :param tags: None for everything that the repository holds.
         """
+
+    def warn(quota: str, event: Event) -> Awaitable[bool]:
+        """Tell, once a day, that a quota is nearly used up.
+
+        :param quota: its name.
+        :param event: what the log of events is told.
+        :return: whether it is told now.
+        """
+
+    def calm(quota: str) -> Awaitable[None]:
+        """It is not used up any more; the next time it is told at once."""
 
     def parents(repository: RepositoryName, digest: Digest) -> Awaitable[Sequence[Digest]]:
         """Indexes of a repository that a manifest is in."""

@@ -66,8 +66,8 @@ def record(
 def insert_events(connection: Connection, events: Sequence[tuple[float, Event]]) -> None:
     """Add events, with their times, to the log."""
     connection.executemany(
-        "INSERT INTO event (at, action, repository, digest, media_type, size, tag, source, origin)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO event (at, action, repository, digest, media_type, size, tag, source, origin,"
+        " detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 at,
@@ -79,6 +79,7 @@ def insert_events(connection: Connection, events: Sequence[tuple[float, Event]])
                 event.tag,
                 event.source,
                 _origin(event.origin),
+                event.detail,
             )
             for at, event in events
         ],

@@ -271,5 +271,6 @@ def read_back(text: str) -> LoggedEvent:
         Tag(found["tag"]) if found["tag"] is not None else None,
         RepositoryName(found["source"]) if found["source"] is not None else None,
         Origin(**found["origin"]),
+        found.get("detail", ""),
     )
     return LoggedEvent(found["id"], found["position"], found["at"], event, found["registry"])

@@ -15,8 +15,10 @@ from zope.interface import implementer
 
 from ..interfaces import Difference, Holdings, IHistory, Impact, Move, ReviewKind, Usage
 from ..model.digests import Digest
+from ..model.events import Event
 from ..model.names import RepositoryName, Tag
 from ..model.pages import Listing, Page
+from .changes import insert_events
 from .collection import told
 from .holders import REFERENCES, Simulation, Thing
 from .queries import as_listing, repository_id, row_limit
@@ -53,6 +55,12 @@ _USAGE = """
 USAGE = f"{_USAGE} WHERE name = ?"
 USAGES = f"{_USAGE} WHERE name > ? ORDER BY name LIMIT ?"
 DISTINCT = "SELECT total FROM usage WHERE repository = 0"
+DAY = 86_400.0
+WARN = """
+    INSERT INTO warned (quota, at) VALUES (?1, ?2)
+    ON CONFLICT DO UPDATE SET at = excluded.at WHERE at <= ?3
+"""
+WARNED = "SELECT 1 FROM warned WHERE quota = ?"
 HOLDINGS = """
     WITH mine AS (SELECT value AS id FROM json_each(?1)), held AS (
         SELECT digest, size FROM blob WHERE repository IN (SELECT id FROM mine)
@@ -140,6 +148,25 @@ class SqliteHistory:
             return Holdings(*connection.execute(HOLDINGS, (numbers,)).fetchone())
 
         return await self.metadata.look_far(query)
+
+    async def warn(self, quota: str, event: Event) -> bool:
+        now = self.metadata.clock()
+
+        def job(connection: Connection) -> bool:
+            if not connection.execute(WARN, (quota, now, now - DAY)).rowcount:
+                return False
+            insert_events(connection, [(now, event)])
+            return True
+
+        return await self.metadata.transact(job, durable=False, visible=False)
+
+    async def calm(self, quota: str) -> None:
+        if await self.metadata.rows(WARNED, quota):
+            await self.metadata.transact(
+                lambda c: c.execute("DELETE FROM warned WHERE quota = ?", (quota,)),
+                durable=False,
+                visible=False,
+            )
 
     async def impact(
         self, repository: RepositoryName, tags: Sequence[Tag] | None, manifests: Sequence[Digest]

@@ -226,27 +226,35 @@ def touched(connection: Connection, after: int | None) -> Touched:
 def events(connection: Connection, after: int, limit: int) -> list[tuple[int, float, Event]]:
     """See ``IMetadata.events``."""
     rows = connection.execute(
-        "SELECT position, at, action, repository, digest, media_type, size, tag, source, origin"
-        " FROM event WHERE position > ? ORDER BY position LIMIT ?",
+        "SELECT position, at, action, repository, digest, media_type, size, tag, source, origin,"
+        " detail FROM event WHERE position > ? ORDER BY position LIMIT ?",
         (after, limit),
     )
-    return [
-        (
-            position,
-            at,
-            Event(
-                EventAction(action),
-                RepositoryName(repository),
-                Digest(digest) if digest is not None else None,
-                media_type,
-                size,
-                Tag(tag) if tag is not None else None,
-                RepositoryName(source) if source is not None else None,
-                Origin(**json.loads(origin)),
-            ),
-        )
-        for position, at, action, repository, digest, media_type, size, tag, source, origin in rows
-    ]
+    return [(position, at, _event(*rest)) for position, at, *rest in rows]
+
+
+def _event(
+    action: str,
+    repository: str,
+    digest: str | None,
+    media_type: str,
+    size: int,
+    tag: str | None,
+    source: str | None,
+    origin: str,
+    detail: str,
+) -> Event:
+    return Event(
+        EventAction(action),
+        RepositoryName(repository),
+        Digest(digest) if digest is not None else None,
+        media_type,
+        size,
+        Tag(tag) if tag is not None else None,
+        RepositoryName(source) if source is not None else None,
+        Origin(**json.loads(origin)),
+        detail,
+    )
 
 
 def row_limit(page: Page) -> int:

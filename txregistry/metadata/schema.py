@@ -261,6 +261,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         # When it was pulled last, 0 if that is not known.
         "ALTER TABLE tag ADD COLUMN pulled REAL NOT NULL DEFAULT 0",
+        # A sentence for people, where there is more to say.
+        "ALTER TABLE event ADD COLUMN detail TEXT NOT NULL DEFAULT ''",
+        # Quotas of which it was told, and when, that they are nearly used up.
+        "CREATE TABLE warned (quota TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
         # Of content, 0 if that is not known.
         "ALTER TABLE review ADD COLUMN size INTEGER NOT NULL DEFAULT 0",
         # Since when pulls are recorded: one row while they are.

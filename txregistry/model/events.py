@@ -17,12 +17,20 @@ from .names import RepositoryName, Tag
 
 
 class EventAction(StrEnum):
-    """What was done; the words of distribution's notifications."""
+    """What was done; the words of distribution's notifications, and behind them our own."""
 
     PUSH = "push"
     PULL = "pull"
     MOUNT = "mount"
     DELETE = "delete"
+    QUOTA = "quota"
+    """A quota is nearly used up; nothing was changed."""
+
+
+FAMILIAR = frozenset(EventAction) - {EventAction.QUOTA}
+"""What distribution tells of as well."""
+
+CHANGES = FAMILIAR - {EventAction.PULL}
 
 
 @frozen
@@ -56,7 +64,8 @@ class Event:
     """One change, or one pull.
 
     ``digest``, ``media_type`` and ``size`` describe the target where it is content; ``tag`` is the
-    tag it was addressed by or that was removed; ``source`` the repository of a mount.
+    tag it was addressed by or that was removed; ``source`` the repository of a mount. ``detail`` is
+    a sentence for people, where there is more to say.
     """
 
     action: EventAction
@@ -67,6 +76,7 @@ class Event:
     tag: Tag | None = None
     source: RepositoryName | None = None
     origin: Origin = Origin()
+    detail: str = ""
 
 
 @frozen

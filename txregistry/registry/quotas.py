@@ -17,7 +17,7 @@ from ..interfaces import Holdings, IDoor, IHistory, IRegistry, StoredManifest, U
 from ..model.access import ANONYMOUS, Identity
 from ..model.digests import Digest
 from ..model.errors import Denied, ManifestUnknown
-from ..model.events import Origin
+from ..model.events import Event, EventAction, Origin
 from ..model.names import RepositoryName, Tag
 from .translate import storage_errors
 
@@ -48,6 +48,16 @@ class Quota:
         """Whether a repository counts."""
         return any(pattern.fullmatch(repository) for pattern in self.repositories)
 
+    def part(self, held: Holdings) -> float:
+        """The part of it that is used."""
+        used = ((held.bytes, self.bytes), (held.tags, self.tags))
+        return max([now / limit for now, limit in used if limit], default=0.0)
+
+    def of(self, held: Holdings) -> str:
+        """What is used, in words."""
+        used = ((held.bytes, self.bytes, "bytes"), (held.tags, self.tags, "tags"))
+        return ", ".join(f"{now} of {limit} {what}" for now, limit, what in used if limit)
+
 
 @define(eq=False)
 class Quotas:
@@ -62,24 +72,29 @@ class Quotas:
     seconds: Callable[[], float]
     refused: Callable[[], None] | None = None
     _known: dict[str, tuple[float, Holdings]] = field(factory=dict)
-    _warned: set[str] = field(factory=set)
+    _high: dict[str, bool] = field(factory=dict)
+    """Whether a quota was nearly used up when it was looked at last."""
 
-    async def require(self, repository: RepositoryName, size: int, tags: int = 0) -> None:
+    async def require(
+        self, repository: RepositoryName, size: int, tags: int, origin: Origin
+    ) -> None:
         """Refuse what would be too much.
 
         :param size: bytes that are to be added.
         :param tags: tags that are to be added.
+        :param origin: who adds them.
         :raises Denied: a quota is used up.
         """
         for quota in self.quotas:
             if not quota.matches(repository):
                 continue
             held = await self._held(quota)
+            there = Holdings(held.bytes + size, held.tags + tags)
+            await self._warn(quota, there, repository, origin)
             if quota.bytes is not None and held.bytes + size > quota.bytes:
                 raise self._refusal(quota, "bytes", held.bytes, quota.bytes)
             if quota.tags is not None and tags and held.tags + tags > quota.tags:
                 raise self._refusal(quota, "tags", held.tags, quota.tags)
-            self._warn(quota, held)
 
     async def _held(self, quota: Quota) -> Holdings:
         known = self._known.get(quota.name)
@@ -99,23 +114,24 @@ class Quotas:
             {"quota": quota.name, "held": held, "limit": limit, "unit": what},
         )
 
-    def _warn(self, quota: Quota, held: Holdings) -> None:
-        """Log once that a quota will soon be used up."""
-        parts = [
-            held.bytes / quota.bytes if quota.bytes else 0.0,
-            held.tags / quota.tags if quota.tags else 0.0,
-        ]
-        if max(parts) < SOFT:
-            self._warned.discard(quota.name)
-        elif quota.name not in self._warned:
-            self._warned.add(quota.name)
-            _log.warn(
-                "{quota} is nearly used up: {bytes} bytes, {tags} tags",
-                quota=quota.name,
-                bytes=held.bytes,
-                tags=held.tags,
-                event="quota",
-            )
+    async def _warn(
+        self, quota: Quota, held: Holdings, repository: RepositoryName, origin: Origin
+    ) -> None:
+        """Tell when a quota will soon be used up; all processes together once.
+
+        :param held: what there will be.
+        """
+        high = quota.part(held) >= SOFT
+        if high is self._high.get(quota.name):
+            return
+        self._high[quota.name] = high
+        if not high:
+            await self.history.calm(quota.name)
+            return
+        text = f"{quota.name} is nearly used up: {quota.of(held)}"
+        event = Event(EventAction.QUOTA, repository, size=held.bytes, origin=origin, detail=text)
+        if await self.history.warn(quota.name, event):
+            _log.warn("{text}", text=text, event="quota", quota=quota.name)
 
 
 @implementer(IDoor)
@@ -129,7 +145,7 @@ class QuotaDoor:
     async def admit(self, origin: Origin, identity: Identity = ANONYMOUS) -> IRegistry:
         """See :class:`~txregistry.interfaces.IDoor`."""
         registry = await self.inner.admit(origin, identity)
-        return QuotaRegistry(registry, self.quotas)  # type: ignore[return-value]
+        return QuotaRegistry(registry, self.quotas, origin)  # type: ignore[return-value]
 
 
 class QuotaRegistry:
@@ -138,9 +154,10 @@ class QuotaRegistry:
     Blobs that were begun in time may go beyond: what they need becomes known with their manifest.
     """
 
-    def __init__(self, inner: IRegistry, quotas: Quotas) -> None:
+    def __init__(self, inner: IRegistry, quotas: Quotas, origin: Origin) -> None:
         self._inner = inner
         self._quotas = quotas
+        self._origin = origin
         directlyProvides(self, IRegistry)
 
     def __getattr__(self, name: str) -> Any:
@@ -149,7 +166,7 @@ class QuotaRegistry:
     async def start_upload(self, repository: RepositoryName, *rest: Any) -> Upload:
         """See :class:`~txregistry.interfaces.IRegistry`."""
         with storage_errors():
-            await self._quotas.require(repository, 1)
+            await self._quotas.require(repository, 1, 0, self._origin)
         return await self._inner.start_upload(repository, *rest)
 
     async def put_manifest(
@@ -164,7 +181,7 @@ class QuotaRegistry:
         """See :class:`~txregistry.interfaces.IRegistry`."""
         new = [tag for tag in tags if await self._absent(repository, tag)]
         with storage_errors():
-            await self._quotas.require(repository, len(body), len(new))
+            await self._quotas.require(repository, len(body), len(new), self._origin)
         return await self._inner.put_manifest(repository, digest, tags, media_type, body, fixed)
 
     async def _absent(self, repository: RepositoryName, tag: Tag) -> bool:

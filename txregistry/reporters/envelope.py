@@ -110,6 +110,7 @@ class Envelope:
             "fromRepository": event.source,
             "url": self.place.url(logged) if given and event.digest else "",
             "tag": event.tag,
+            "detail": event.detail,
             "references": [self._reference(each) for each in logged.references],
         }
         return {**content, **filled(more)}

@@ -29,7 +29,7 @@ from ..model.errors import (
     Unauthorized,
     Unavailable,
 )
-from ..model.events import EventAction, LoggedEvent
+from ..model.events import FAMILIAR, EventAction, LoggedEvent
 from ..model.names import RepositoryName
 from .envelope import MEDIA_TYPES, Place
 from .follower import Follower
@@ -270,7 +270,7 @@ def _selection(wish: FeedWish) -> Selection:
     if max(len(wish.repositories), len(wish.tags)) > GLOBS:
         raise RequestInvalid(f"a stream has {GLOBS} globs of repositories at most, and of tags")
     try:
-        actions = wish.actions or frozenset(EventAction)
+        actions = wish.actions or FAMILIAR
         return Selection.of(actions, (), wish.repositories, wish.tags)
     except ValueError as error:
         raise RequestInvalid(str(error)) from None

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
-from ..model.events import Event, EventAction
+from ..model.events import FAMILIAR, Event
 from ..model.globs import repository_glob, tag_glob
 
 
@@ -26,7 +26,7 @@ class Selection:
     @classmethod
     def of(
         cls,
-        actions: Collection[str] = frozenset(EventAction),
+        actions: Collection[str] = FAMILIAR,
         ignored: Collection[str] = (),
         repositories: Collection[str] = (),
         tags: Collection[str] = (),

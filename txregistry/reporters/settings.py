@@ -76,7 +76,8 @@ class Ignored:
 
     mediatypes: Sequence[str] = option("Media types of content.", factory=tuple)
     actions: Sequence[str] = option(
-        "Of push, pull, mount and delete. Without anybody who wants pulls none are recorded.",
+        "Of push, pull, mount, delete and quota. Without anybody who wants pulls none are "
+        "recorded.",
         factory=tuple,
         validator=actions,
     )
@@ -120,6 +121,11 @@ class Endpoint:
         "The form of bodies: v1 (distribution 2.x), v2 (distribution 3.x) or cloudevents.",
         default="v1",
         validator=validators.in_(tuple(MEDIA_TYPES)),
+    )
+    warnings: bool = option(
+        "Tell it as well when a quota is nearly used up (the action quota), which receivers that "
+        "were written for another registry do not know.",
+        default=False,
     )
     secrets: Sequence[Secret] = option(
         "Secrets to sign with, in the manner of Standard Webhooks. While one replaces another "

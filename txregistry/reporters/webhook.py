@@ -15,7 +15,7 @@ from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from ..interfaces import EventRefused, IEventReporter, ILifecycle, IWorld, Patience
-from ..model.events import Event, EventAction, LoggedEvent
+from ..model.events import FAMILIAR, Event, EventAction, LoggedEvent
 from .answers import Answers
 from .envelope import Envelope, Place
 from .posting import LATER, NotTaken, Poster
@@ -28,7 +28,7 @@ def selection_of(endpoint: Endpoint) -> Selection:
     """What the configuration says that an endpoint wants."""
     ignore = endpoint.ignore
     return Selection.of(
-        frozenset(EventAction) - frozenset(ignore.actions),
+        (frozenset(EventAction) if endpoint.warnings else FAMILIAR) - frozenset(ignore.actions),
         (*endpoint.ignoredmediatypes, *ignore.mediatypes),
         endpoint.repositories,
         endpoint.tags,

@@ -24,7 +24,7 @@ from txregistry.azure.credentials import (
     SharedAccess,
     default_issuer,
 )
-from txregistry.azure.errors import AzureError
+from txregistry.azure.errors import AzureError, Unreachable
 from txregistry.azure.http import Http
 from txregistry.azure.requests import Endpoint
 from txregistry.azure.requests import Request as Unsigned
@@ -273,3 +273,37 @@ def test_pauses() -> None:
         assert waiting.getTime() - clock.seconds() == expected
         clock.advance(expected)
     assert found[0].check(AzureError)
+
+
+def test_a_service_that_does_not_answer_is_left_alone() -> None:
+    """After twenty failures in a row one request in five seconds is made, until one succeeds."""
+    clock = Clock()
+    retries, made = Retries(clock, 0), []
+    status = 503
+
+    async def attempt(number: int) -> str:
+        made.append(number)
+        if status:
+            raise AzureError("Put Blob", status, "ServerBusy", "")
+        return "done"
+
+    def ask() -> Any:
+        found: list[Any] = []
+        Deferred.fromCoroutine(retries.run(attempt)).addBoth(found.append)
+        return found[0]
+
+    for _ in range(20):
+        assert ask().value.status == 503
+    assert ask().check(Unreachable)
+    assert len(made) == 20
+    clock.advance(5)
+    assert ask().value.status == 503
+    assert ask().check(Unreachable)
+    assert len(made) == 21
+    clock.advance(5)
+    status = 0
+    assert [ask(), ask()] == ["done", "done"]
+    # A refusal is an answer.
+    status = 404
+    for _ in range(30):
+        assert ask().value.status == 404

@@ -11,8 +11,10 @@ import pytest
 import pytest_twisted
 from azure.storage.blob import ContainerClient
 from azurite import ACCOUNT, KEY, Azurite
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.python.failure import Failure
 
+from txregistry.finishing import deferred
 from txregistry.interfaces import ObjectMissing, OffsetMismatch, StorageUnavailable, UploadMissing
 from txregistry.storage import azure_copying, azure_uploads
 from txregistry.storage.azure_maker import AzureCredentials, AzureSettings
@@ -197,6 +199,29 @@ async def test_two_processes_take_turns(driver: Any, other: Any) -> None:
         assert await drain(await other.held(token)) == data
     await driver.publish(token, "key", len(data))
     assert await other.get("key") == data
+
+
+@pytest_twisted.ensureDeferred
+async def test_everybody_who_wants_an_upload_gets_it(
+    settings: AzureSettings, azure_world: World
+) -> None:
+    """Of four processes that write to one place one succeeds; the others learn where it ends."""
+    drivers = [make_driver(settings, azure_world) for _ in range(4)]
+    token = await drivers[0].begin("hint")
+    size = 0
+    for _ in range(3):
+        running = [deferred(each.append(token, size, b"piece")) for each in drivers]
+        outcomes = [outcome for _, outcome in await DeferredList(running, consumeErrors=True)]
+        size += 5
+        refused = [each for each in outcomes if isinstance(each, Failure)]
+        assert [each for each in outcomes if each not in refused] == [size]
+        assert [each.check(OffsetMismatch) for each in refused] == [OffsetMismatch] * 3
+        looking = [deferred(each.held(token)) for each in drivers]
+        assert [reader.size for reader in await gatherResults(looking)] == [size] * 4
+    await drivers[1].publish(token, "key", size)
+    assert await drivers[2].get("key") == b"piece" * 3
+    for each in drivers:
+        await each.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -14,6 +14,7 @@ from azure.storage.blob import ContainerClient
 from azurite import ACCOUNT, KEY, Azurite
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -201,6 +202,7 @@ async def test_what_was_replaced_is_never_mixed(
 @pytest_twisted.ensureDeferred
 async def test_a_service_that_is_down(driver: Any, faulty: Faulty) -> None:
     """Few attempts for each call, and none beyond the first when too many have failed."""
+    driver.client.retries.breaker.threshold = 1000
     faulty.plan = lambda request: "503"
     with pytest.raises(StorageUnavailable, match="503 ServerBusy"):
         await driver.get("key")
@@ -213,6 +215,26 @@ async def test_a_service_that_is_down(driver: Any, faulty: Faulty) -> None:
         await driver.check()
     assert len(faulty.seen) == before + 1
     faulty.plan = lambda request: "pass"
+    await driver.put("key", b"2")
+    assert await driver.get("key") == b"2"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_service_that_stays_down_is_left_alone(driver: Any, faulty: Faulty) -> None:
+    clock = Clock()
+    driver.client.retries.breaker.clock = clock.seconds
+    faulty.plan = lambda request: "503"
+    for _ in range(20):
+        with pytest.raises(StorageUnavailable):
+            await driver.put("key", b"1")
+    assert len(faulty.seen) == 20
+    with pytest.raises(StorageUnavailable, match="asked again"):
+        await driver.check()
+    faulty.plan = lambda request: "pass"
+    with pytest.raises(StorageUnavailable):
+        await driver.put("key", b"2")
+    assert len(faulty.seen) == 20
+    clock.advance(5)
     await driver.put("key", b"2")
     assert await driver.get("key") == b"2"
 

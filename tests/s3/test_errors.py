@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from txregistry.budget import Budget
+from txregistry.budget import Breaker, Budget
 from txregistry.interfaces import ObjectMissing, StorageFull, StorageUnavailable
 from txregistry.s3.documents import delete_document, parts_document, read
 from txregistry.s3.errors import S3Error, error_from
-from txregistry.s3.retries import Breaker, delay
+from txregistry.s3.retries import delay
 from txregistry.storage.s3_errors import storage_error, told
 
 NAMESPACED = b"""<?xml version="1.0" encoding="UTF-8"?>

@@ -26,10 +26,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs
 from twisted.web.client import URI
 
-from txregistry.budget import Budget
+from txregistry.budget import Breaker, Budget
+from txregistry.connecting import DirectClient, Ways
 from txregistry.interfaces import IWorld, StorageUnavailable
-from txregistry.s3.connecting import DirectClient, Ways
-from txregistry.s3.retries import Breaker
 from txregistry.s3.transport import Patience
 from txregistry.storage.s3 import S3Driver, make_driver
 from txregistry.storage.s3_settings import S3Settings

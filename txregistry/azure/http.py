@@ -1,6 +1,6 @@
 """Requests over treq, with a pool of connections of our own: single attempts, limited in time.
 
-May import treq and Twisted.
+May import treq, Twisted and how connections are made.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from attrs import define, field, frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    ResponseFailed,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
+from ..connecting import Ways
 from .errors import Unreachable
 from .receiving import Receiver
 
@@ -105,7 +111,9 @@ class Http:
         self._pool.maxPersistentPerHost = KEPT
         # Whoever calls repeats; and knows what may be repeated.
         self._pool.retryAutomatically = False
-        self._client = HTTPClient(Agent(self.clock, connectTimeout=CONNECTING, pool=self._pool))
+        ways = Ways(self.clock, BrowserLikePolicyForHTTPS(), CONNECTING)
+        agent = Agent.usingEndpointFactory(self.clock, ways, pool=self._pool)
+        self._client = HTTPClient(agent)
 
     async def close(self) -> None:
         """Close the idle connections."""

@@ -17,14 +17,14 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionP
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from ..budget import Budget
+from ..budget import Breaker, Budget
+from ..connecting import TrustEverybody, Ways
 from ..interfaces import IWorld
 from .bodies import BodyReader, PiecesProducer
-from .connecting import TrustEverybody, Ways
 from .credentials import AWSCredentials, ChainCredentials, GivenCredentials
 from .endpoint import AWSServiceEndpoint
 from .errors import S3Error, S3Unreachable, error_from
-from .retries import Breaker, delay
+from .retries import delay
 from .signing import EMPTY, UNSIGNED, digest_of, presigned, signed
 
 ATTEMPTS = 8

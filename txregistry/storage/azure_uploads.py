@@ -11,6 +11,7 @@ May import the interfaces, the Azure client and other modules of this room.
 from __future__ import annotations
 
 import base64
+import random
 import secrets
 import uuid
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from typing import TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from ..azure.client import BlobClient
@@ -53,6 +55,11 @@ TAILS = 32 * 1024 * 1024
 """Bytes of small blocks that are remembered, of all uploads together."""
 
 TAKES = 8
+"""How often an upload is taken over from others for one operation."""
+
+AGAIN = 0.02
+"""Seconds, at most, before it is taken a third time; doubled with each further one, so that those
+who want the same upload get it one after the other."""
 
 LOST = frozenset(
     {
@@ -281,7 +288,8 @@ class AzureUploads:
         await lock.acquire()
         try:
             with azure_errors():
-                for _ in range(TAKES):
+                for turn in range(TAKES):
+                    await self._let_others(turn)
                     upload = self._known.get(token) or await self._take(token, name)
                     try:
                         return await self._working(token, upload, work)
@@ -327,7 +335,8 @@ class AzureUploads:
         return upload
 
     async def _lease(self, name: str, lease: str) -> None:
-        for _ in range(TAKES):
+        for turn in range(TAKES):
+            await self._let_others(turn)
             try:
                 await self.client.acquire_lease(name, lease)
                 return
@@ -340,6 +349,12 @@ class AzureUploads:
                 if error.code not in LOST:
                     raise
         raise StorageUnavailable(f"{name}: other processes write to this upload")
+
+    async def _let_others(self, turn: int) -> None:
+        """Wait before a repeated attempt, at random, so that not all come back at once."""
+        if turn > 1:
+            longest = AGAIN * 2.0**turn
+            await deferLater(self.client.world.reactor, random.uniform(0, longest), lambda: None)
 
     async def _exists(self, name: str) -> bool:
         try:

@@ -1,6 +1,6 @@
-"""How connections to S3 are made: with TLS as far as asked for, fast for large bodies.
+"""How connections to object stores are made: with TLS as far as asked for, fast for large bodies.
 
-May import the interfaces, Twisted and the transport that sends at once.
+May import Twisted and the transport that sends at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.web.client import URI
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
-from ..direct import SendsAtOnce
+from .direct import SendsAtOnce
 
 RECEIVED = 256 * 1024
 """Bytes of an answer taken at a time: each time costs as much, however many they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from txregistry.testing.observer import logged_failures
 sys.path.insert(0, str(Path(__file__).parent))
 
 __all__ = ["logged_failures"]
+
+
+def pytest_configure() -> None:
+    """Let programs that are tested be interrupted: what a shell runs in the background is not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ from .manifests import Manifests
 from .tree import Tree
 
 BATCH = 100
-AT_ONCE = 8
+AT_ONCE = 4
 """Objects that are removed at a time, where each is a call of its own."""
 
 Told = Callable[[Review, int], None]

@@ -31,7 +31,7 @@ from ..shared import KeyLocks
 REDO_BATCH = 1000
 RETRY_AFTER = 5.0
 
-AT_ONCE = 8
+AT_ONCE = 4
 """Links that are removed at a time, where each is a call of its own."""
 
 

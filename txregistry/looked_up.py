@@ -109,17 +109,17 @@ def of_registry(
         if flush is not None:
             flush()
         scrub, rounds = registry.scrub, registry.rounds
-        counters = rounds.collector.counters
         values = [
             Value(SCRUB_POSITION, scrub.position),
             *_values(SCRUBBED, scrub.counters),
-            *_values(COLLECTED, counters),
-            Value(LAST_PASS, counters.ended),
+            *_values(COLLECTED, rounds.collector.counters),
             Value(RETAINED, rounds.retention.removed),
         ]
         try:
             values.append(Value(UPLOADS, await registry.core.metadata.upload_count()))
-            waiting = await rounds.collector.collection.waiting()
+            collection = rounds.collector.collection
+            last, waiting = await collection.last_pass(), await collection.waiting()
+            values.append(Value(LAST_PASS, last.at if last is not None else 0.0))
             values += [Value(WAITING, count, (kind.value,)) for kind, count in waiting.items()]
             values += await _deliveries(registry, time.time())
         except StorageError:

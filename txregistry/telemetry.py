@@ -80,9 +80,8 @@ def _resource(telemetry: Telemetry) -> dict[str, Any]:
 
 def _templates(prefix: str) -> dict[str, str]:
     """The templates of addresses, by the names of routes."""
-    known = (*routes.ROUTES, *routes.TOKEN_ROUTES, *routes.KEY_ROUTES)
     return {
         route.name: prefix.rstrip("/")
         + route.rule.replace("<path:", "<").replace("<", "{").replace(">", "}")
-        for route in known
+        for route in routes.EVERY
     }

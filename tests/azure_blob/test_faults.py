@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from txregistry.azure.errors import AzureError
-from txregistry.azure.http import Body
+from txregistry.bodies import Whole
 from txregistry.interfaces import ObjectMissing, StorageError, StorageUnavailable
 from txregistry.storage.azure_copying import Copying
 from txregistry.storage.azure_maker import AzureSettings
@@ -72,7 +72,7 @@ class Faulty(Resource):
             request.method.decode(),
             self.target + request.uri.decode(),
             headers=Headers(headers),
-            data=Body(body),
+            data=Whole(body),
             unbuffered=False,
             persistent=False,
         )

@@ -47,8 +47,8 @@ from txregistry.counters import Board, Family, Kind, Part, Value
 from txregistry.interfaces import IWorld
 from txregistry.log import Access
 from txregistry.reporters import batches
+from txregistry.reporters.batches import in_json
 from txregistry.reporters.measuring import Measures, metrics_of
-from txregistry.reporters.otlp import in_json
 from txregistry.reporters.otlp_binary import binary, varint
 from txregistry.reporters.otlp_settings import Export, telemetry_of
 from txregistry.reporters.posting import NotTaken

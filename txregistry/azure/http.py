@@ -1,6 +1,6 @@
 """Requests over treq, with a pool of connections of our own: single attempts, limited in time.
 
-May import treq, Twisted and how connections are made.
+May import treq, Twisted, the bodies of requests and how connections are made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
 from twisted.web.client import (
     Agent,
@@ -19,9 +19,8 @@ from twisted.web.client import (
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
 
+from ..bodies import Whole
 from ..connecting import Ways
 from .errors import Unreachable
 from .receiving import Receiver
@@ -40,29 +39,6 @@ KEPT = 32
 
 SMALL = 16 * 1024 * 1024
 """Bytes of an answer that is taken whole, at most: a list of fifty thousand blocks has five."""
-
-
-@implementer(IBodyProducer)
-class Body:
-    """A body that is in memory already; it is written at once."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        """Write it."""
-        consumer.write(self.data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """There is nothing left to pause."""
-
-    def resumeProducing(self) -> None:
-        """There is nothing left to resume."""
-
-    def stopProducing(self) -> None:
-        """There is nothing left to stop."""
 
 
 @frozen
@@ -126,7 +102,7 @@ class Http:
 
         :raises Unreachable: there was no answer.
         """
-        sent = Body(body) if body or method in ("PUT", "POST") else None
+        sent = Whole(body) if body or method in ("PUT", "POST") else None
         waiting: Deferred[Any] = self._client.request(
             method,
             url.encode("ascii"),

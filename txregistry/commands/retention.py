@@ -73,13 +73,14 @@ def run_now(chosen: argparse.Namespace) -> int:
         await registry.complete()
         if registry.settings.storage.maintenance.readonly.frozen:
             raise ValueError("this registry is read-only (storage.maintenance.readonly)")
-        retention = registry.rounds.retention
+        retention, line = registry.rounds.retention, Line()
+        size = await retention.size() if line.shown else 0
 
         async def far() -> tuple[float, str]:
-            text = f"{retention.looked} of {retention.total} repositories"
-            return retention.looked / max(1, retention.total), f"{text}, {retention.removed} tags"
+            text = f"{retention.looked} of {size} repositories, {retention.removed} tags"
+            return min(1.0, retention.looked / max(1, size)), text
 
-        async with Line().following(registry.world.reactor, far):
+        async with line.following(registry.world.reactor, far):
             count = await retention.run(time.time())
         print(f"{count} tags were removed")
         return GOOD

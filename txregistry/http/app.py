@@ -128,7 +128,7 @@ class RegistryApp:
             table[routes.TOKEN_KEYS] = {"GET": issuing.keys}
             served += routes.TOKEN_ROUTES
         if keys is not None:
-            of_keys = KeyHandlers(keys, addresses.prefix.rstrip("/") + routes.KEYS.rule)
+            of_keys = KeyHandlers(keys)
             table[routes.KEYS] = {"GET": of_keys.listed, "POST": of_keys.make}
             table[routes.KEY] = {"DELETE": of_keys.revoke}
             served += routes.KEY_ROUTES

@@ -14,11 +14,10 @@ from ..interfaces import FeedWish, IEventFeed, IRegistry
 from ..model.access import Identity
 from ..model.errors import RequestInvalid
 from .answers import Answer, Live
+from .documents import only
 from .request import RegistryRequest
 from .tokens import UNKEPT
 from .wire import one
-
-PARAMETERS = ("from", "repository", "tag", "action", "format")
 
 FIELDS = (
     ("Content-Type", "text/event-stream"),
@@ -41,10 +40,7 @@ class EventHandlers:
     async def follow(self, registry: IRegistry, request: RegistryRequest) -> Answer:
         """Events from a place of the log on, for as long as the client stays."""
         query = request.query
-        unknown = sorted(set(query) - set(PARAMETERS))
-        if unknown:
-            known = ", ".join(PARAMETERS)
-            raise RequestInvalid(f"there is no parameter {unknown[0][:50]!r}; there are {known}")
+        only(query, "from", "repository", "tag", "action", "format")
         # Browsers come back to the same address, with this field.
         start = request.header("Last-Event-ID") or one(query, "from", RequestInvalid) or "now"
         wish = FeedWish(

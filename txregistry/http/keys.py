@@ -15,10 +15,10 @@ from ..model.access import ALL, Right, order
 from ..model.errors import PageInvalid, RequestInvalid
 from ..model.pages import Page
 from .answers import Answer, json_answer
-from .documents import read_object
+from .documents import next_page, read_object
 from .request import RegistryRequest
 from .tokens import UNKEPT
-from .wire import next_link, one, page_size
+from .wire import one, page_size
 
 PAGE = 1000
 
@@ -27,13 +27,9 @@ FIELDS = {"repositories", "actions", "description", "lifetime", "robot"}
 
 @frozen
 class KeyHandlers:
-    """GET and POST of keys, DELETE of one.
-
-    :param path: where the keys are.
-    """
+    """GET and POST of keys, DELETE of one."""
 
     office: IKeyOffice
-    path: str
 
     async def listed(self, registry: IRegistry, request: RegistryRequest) -> Answer:
         """One's own keys, or with ``all`` those of everybody."""
@@ -47,7 +43,7 @@ class KeyHandlers:
             following = [("last", listing.items[-1].id), ("n", str(limit))]
             if everybody:
                 following.append(("all", "true"))
-            fields.append(("Link", next_link(self.path, following)))
+            fields.append(next_page(request, following))
         return json_answer(200, {"keys": [shown(each) for each in listing.items]}, fields)
 
     async def make(self, registry: IRegistry, request: RegistryRequest) -> Answer:

@@ -77,3 +77,5 @@ KEY_ROUTES = (KEYS, KEY)
 
 EVENT_ROUTES = (EVENTS,)
 """Where events can be followed."""
+
+EVERY = (*ROUTES, *TOKEN_ROUTES, *OFFICE_ROUTES, *KEY_ROUTES, *EVENT_ROUTES)

@@ -24,14 +24,10 @@ from ..model.digests import Digest
 from ..model.events import Event, Origin
 from ..model.names import RepositoryName, Tag
 from . import reviews
-from .queries import absent, repository_id
+from .queries import absent, indexes_of, repository_id
 
 Connection = sqlite3.Connection
 
-INDEXES = """
-    SELECT manifest FROM reference WHERE repository = ? AND digest = ? AND kind = 'child'
-    ORDER BY manifest LIMIT 100
-"""
 HOLDS = """
     SELECT 1 FROM blob WHERE repository = ?1 UNION ALL SELECT 1 FROM manifest WHERE repository = ?1
     LIMIT 1
@@ -266,9 +262,9 @@ def delete_manifest(
     if number is None or unexpected:
         raise Conflict(unexpected or [digest])
     if loose:
-        indexes = connection.execute(INDEXES, (number, digest)).fetchall()
+        indexes = indexes_of(connection, repository, digest)
         if indexes:
-            raise PartOfIndex([index for (index,) in indexes])
+            raise PartOfIndex(indexes)
     connection.execute("DELETE FROM tag WHERE repository = ? AND digest = ?", (number, digest))
     for name in names:
         reviews.moved(connection, now, number, name, None, digest, actor)

@@ -21,7 +21,7 @@ from ..model.pages import Listing, Page
 from .changes import insert_events
 from .collection import told
 from .holders import REFERENCES, Simulation, Thing
-from .queries import as_listing, repository_id, row_limit
+from .queries import as_listing, indexes_of, repository_id, row_limit
 from .sqlite import SqliteMetadata
 
 Connection = sqlite3.Connection
@@ -73,10 +73,6 @@ EVERYTHING = """
     SELECT 'tag', name FROM tag WHERE repository = ?1
     UNION ALL SELECT 'manifest', digest FROM manifest WHERE repository = ?1
     UNION ALL SELECT 'blob', digest FROM blob WHERE repository = ?1
-"""
-INDEXES = """
-    SELECT manifest FROM reference JOIN repository ON repository.id = reference.repository
-    WHERE repository.name = ? AND digest = ? AND kind = 'child' ORDER BY manifest LIMIT 100
 """
 
 
@@ -176,7 +172,7 @@ class SqliteHistory:
         return await look(_impact, repository, tags, manifests)
 
     async def parents(self, repository: RepositoryName, digest: Digest) -> Sequence[Digest]:
-        return [Digest(row[0]) for row in await self.metadata.rows(INDEXES, repository, digest)]
+        return await self.metadata.look_far(indexes_of, repository, digest)
 
 
 def _impact(

@@ -74,6 +74,10 @@ TOUCHED = """
     SELECT position, repository FROM event INDEXED BY event_change
     WHERE position > ? AND action <> 'pull' ORDER BY position LIMIT ?
 """
+INDEXES = """
+    SELECT manifest FROM reference JOIN repository ON repository.id = reference.repository
+    WHERE repository.name = ? AND digest = ? AND kind = 'child' ORDER BY manifest LIMIT 100
+"""
 ENDS = "SELECT (SELECT min(position) FROM event), (SELECT max(position) FROM event)"
 FEW = 200
 """Events that are looked at one by one; behind more of them everything counts as changed."""
@@ -255,6 +259,12 @@ def _event(
         Origin(**json.loads(origin)),
         detail,
     )
+
+
+def indexes_of(connection: Connection, repository: RepositoryName, digest: Digest) -> list[Digest]:
+    """The indexes of a repository that a manifest is in; a hundred at most."""
+    found = connection.execute(INDEXES, (repository, digest)).fetchall()
+    return [Digest(index) for (index,) in found]
 
 
 def row_limit(page: Page) -> int:

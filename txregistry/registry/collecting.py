@@ -41,8 +41,6 @@ BATCH = 100
 AT_ONCE = 4
 """Objects that are removed at a time, where each is a call of its own."""
 
-Told = Callable[[Review, int], None]
-
 
 @frozen
 class Waits:
@@ -79,8 +77,6 @@ class CollectionCounters:
     blobs: int = 0
     objects: int = 0
     bytes: int = 0
-    ended: float = 0.0
-    """The end of the last pass, in seconds since the epoch."""
 
 
 COUNTED = {
@@ -111,6 +107,8 @@ class Collector:
     rest: float = 1.0
     counters: CollectionCounters = field(factory=CollectionCounters)
     stopped: bool = False
+    _removed: Counter[ReviewKind] = field(factory=Counter)
+    """By the present pass."""
 
     async def run(self, now: float, at_once: bool = False) -> Counter[ReviewKind]:
         """Decide everything that is due.
@@ -121,25 +119,24 @@ class Collector:
         :raises StorageError: the storage or the database fails; the next pass goes on there.
         """
         due = self.waits.due(now, at_once)
-        removed: Counter[ReviewKind] = Counter()
+        kinds = [ReviewKind.MANIFEST] if self.untagged else []
+        kinds.append(ReviewKind.BLOB)
+        self._removed = Counter(dict.fromkeys((ReviewKind.TAG, *kinds, ReviewKind.CONTENT), 0))
         before = self.counters.bytes
         async with self.alone.holding("collector"):
             # One that has died may have left links for which there is nothing any more.
             await self.tree.redo_beside()
             await self.collection.correct(now)
-            removed[ReviewKind.TAG] = await self._tags(due)
-            kinds = [ReviewKind.MANIFEST] if self.untagged else []
-            for kind in (*kinds, ReviewKind.BLOB):
-                removed[kind] = await self._steps(kind, due)
-            removed[ReviewKind.CONTENT] = await self._content(Due(now, now - self.waits.grace))
+            await self._tags(due)
+            for kind in kinds:
+                await self._steps(kind, due)
+            await self._content(Due(now, now - self.waits.grace))
         self.counters.passes += 1
-        self.counters.ended = self.collection.clock()
         freed = self.counters.bytes - before
-        await self.collection.passed(Pass(self.collection.clock(), removed, freed))
-        return removed
+        await self.collection.passed(Pass(self.collection.clock(), self._removed, freed))
+        return self._removed
 
-    async def _steps(self, kind: ReviewKind, due: Due) -> int:
-        count = 0
+    async def _steps(self, kind: ReviewKind, due: Due) -> None:
         place = layout.revision_link if kind is ReviewKind.MANIFEST else layout.layer_link
 
         def unlink(repository: RepositoryName, digest: Digest) -> TreeChange:
@@ -149,15 +146,12 @@ class Collector:
             began = self.reactor.seconds()
             step = await self.collection.step(kind, due, BATCH, unlink)
             await self.tree.unlink(step.pending)
-            count += len(step.removed)
             self._count(kind, len(step.removed))
             if step.decided < BATCH:
                 break
             await self._pause(began)
-        return count
 
-    async def _tags(self, due: Due) -> int:
-        count = 0
+    async def _tags(self, due: Due) -> None:
         while not self.stopped:
             reviews = await self.collection.due(ReviewKind.TAG, due, BATCH)
             for review in reviews:
@@ -165,24 +159,18 @@ class Collector:
                 changes = await self.manifests.untagging(repository, tag)
                 step = await self.collection.drop_tag(repository, tag, due, changes)
                 await self.tree.apply(step.pending)
-                count += len(step.removed)
                 self._count(ReviewKind.TAG, len(step.removed))
             if len(reviews) < BATCH:
                 break
-        return count
 
-    async def _content(self, due: Due) -> int:
-        count = 0
+    async def _content(self, due: Due) -> None:
         while not self.stopped:
             began = self.reactor.seconds()
             reviews = await self.collection.due(ReviewKind.CONTENT, due, BATCH)
             if not reviews:
                 break
-            gone = await self._remove(reviews)
-            count += gone
-            self._count(ReviewKind.CONTENT, gone)
+            self._count(ReviewKind.CONTENT, await self._remove(reviews))
             await self._pause(began)
-        return count
 
     async def _remove(self, reviews: Sequence[Review]) -> int:
         """Remove the bytes of what no repository holds; how many objects that was."""
@@ -236,5 +224,6 @@ class Collector:
         await deferLater(self.reactor, self.rest * (self.reactor.seconds() - began))
 
     def _count(self, kind: ReviewKind, count: int) -> None:
+        self._removed[kind] += count
         name = COUNTED[kind]
         setattr(self.counters, name, getattr(self.counters, name) + count)

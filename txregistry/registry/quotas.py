@@ -50,13 +50,15 @@ class Quota:
 
     def part(self, held: Holdings) -> float:
         """The part of it that is used."""
-        used = ((held.bytes, self.bytes), (held.tags, self.tags))
-        return max([now / limit for now, limit in used if limit], default=0.0)
+        return max([now / limit for now, limit, _ in self._used(held)], default=0.0)
 
     def of(self, held: Holdings) -> str:
         """What is used, in words."""
-        used = ((held.bytes, self.bytes, "bytes"), (held.tags, self.tags, "tags"))
-        return ", ".join(f"{now} of {limit} {what}" for now, limit, what in used if limit)
+        return ", ".join(f"{now} of {limit} {what}" for now, limit, what in self._used(held))
+
+    def _used(self, held: Holdings) -> list[tuple[int, int, str]]:
+        pairs = ((held.bytes, self.bytes, "bytes"), (held.tags, self.tags, "tags"))
+        return [(now, limit, what) for now, limit, what in pairs if limit]
 
 
 @define(eq=False)

@@ -208,8 +208,7 @@ class Retention:
     removed: int = 0
     """Tags that this process has let go."""
     looked: int = 0
-    """Repositories that the present run has looked at, of ``total``."""
-    total: int = 0
+    """Repositories that the present run has looked at."""
 
     async def run_if_due(self, now: float) -> None:
         """Let tags go, if it is time.
@@ -225,15 +224,18 @@ class Retention:
 
     async def run(self, now: float) -> int:
         """Let tags go now; how many these were."""
-        count, self.looked = 0, 0
-        self.total = sum([1 async for _ in self._names(None)])
+        before, self.looked = self.removed, 0
         async for repository, verdicts in self.verdicts(now):
             gone = [verdict for verdict in verdicts if not verdict.kept]
             for verdict in gone:
                 if self.stopped:
-                    return count
-                count += await self._let_go(repository, verdict)
-        return count
+                    return self.removed - before
+                await self._let_go(repository, verdict)
+        return self.removed - before
+
+    async def size(self) -> int:
+        """How many repositories a run has to look at."""
+        return sum([1 async for _ in self._names(None)])
 
     async def verdicts(
         self, now: float, only: RepositoryName | None = None
@@ -253,7 +255,7 @@ class Retention:
             return verdict
         return Verdict(verdict.tag, True, "it is immutable")
 
-    async def _let_go(self, repository: RepositoryName, verdict: Verdict) -> int:
+    async def _let_go(self, repository: RepositoryName, verdict: Verdict) -> None:
         record = verdict.tag
         _log.info(
             "{what} {repository}:{tag}: {because}",
@@ -264,14 +266,13 @@ class Retention:
             event="retention",
         )
         if self.dry:
-            return 0
+            return
         try:
             # Unless somebody has pushed it meanwhile.
             await self.manifests.delete_tag(repository, record.tag, ORIGIN, record.updated)
         except ManifestUnknown:
-            return 0
+            return
         self.removed += 1
-        return 1
 
     async def _names(self, only: RepositoryName | None) -> AsyncIterator[RepositoryName]:
         if only is not None:

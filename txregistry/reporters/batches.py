@@ -9,13 +9,15 @@ May import the interfaces, Twisted and other modules of this room.
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import define, frozen
 from twisted.internet.task import deferLater
 from twisted.web.http_headers import Headers
 
+from .. import __version__
 from ..interfaces import IWorld
 from .breaker import jitter
 from .posting import LATER, NotTaken, Poster, Reply
@@ -26,6 +28,8 @@ AGAIN = frozenset({*LATER, *range(500, 600)})
 """Statuses after which the same may be taken."""
 
 TOO_LARGE = 413
+
+AGENT = f"txregistry/{__version__}"
 
 ATTEMPTS = 4
 PAUSE = 1.0
@@ -148,9 +152,15 @@ class Batches(Generic[T]):
 
     def _headers(self) -> Headers:
         headers = Headers({name: [text] for name, text in self.service.fields().items()})
+        headers.setRawHeaders("User-Agent", [AGENT])
         if self.service.compress:
             headers.setRawHeaders("Content-Encoding", ["gzip"])
         return headers
+
+
+def in_json(content: Any) -> bytes:
+    """A body in JSON."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _told(reply: Reply) -> str:

@@ -11,13 +11,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from .. import __version__
-from ..finishing import background
 from ..interfaces import (
     FailureSeen,
     IFailureReporter,
@@ -32,14 +29,12 @@ from .batches import Batches, Service
 from .bugsnag_maker import NOTIFY, SESSIONS, BugsnagSettings
 from .bugsnag_payload import LIMIT, About, moment
 from .posting import NotTaken, Poster
+from .ticking import Ticking
 
 MINUTE = 60
 
 KEPT = 60
 """Minutes whose sessions are kept while Bugsnag does not take them."""
-
-FAREWELL = 2.0
-"""Seconds that the last sessions may take."""
 
 CRUMBS = 4
 """Records that are in memory for each that is told: others come between."""
@@ -78,7 +73,7 @@ class Bugsnag:
     _sessions: Batches[tuple[int, int]] | None = field(init=False, default=None)
     _records: deque[RecordSeen] = field(init=False)
     _counts: Counter[int] = field(factory=Counter)
-    _posting: LoopingCall | None = None
+    _ticking: Ticking = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         settings, world = self.settings, self.world
@@ -98,6 +93,8 @@ class Bugsnag:
         if settings.sessions and url is not None:
             counting = service(url, SESSIONS_VERSION)
             self._sessions = Batches(world, self._poster, counting, about.sessions)
+        what = "telling sessions to Bugsnag"
+        self._ticking = Ticking(world.reactor, MINUTE, self.post_sessions, what)
 
     def _fields(self, version: str) -> Mapping[str, str]:
         return {
@@ -105,7 +102,6 @@ class Bugsnag:
             "Bugsnag-Payload-Version": version,
             "Bugsnag-Sent-At": moment(self.clock()),
             "Content-Type": "application/json",
-            "User-Agent": f"txregistry/{__version__}",
         }
 
     # --- life --------------------------------------------------------------------------------
@@ -113,17 +109,10 @@ class Bugsnag:
     async def start(self) -> None:
         """See ``ILifecycle``, as for the next."""
         if self.active and self._sessions is not None:
-            self._posting = LoopingCall(self._post)
-            self._posting.clock = self.world.reactor
-            self._posting.start(MINUTE, now=False)
+            self._ticking.start()
 
     async def stop(self) -> None:
-        if self._posting is not None and self._posting.running:
-            self._posting.stop()
-            if self._sessions is not None:
-                self._sessions.patience, self._sessions.attempts = FAREWELL, 1
-                self._poster.timeout = FAREWELL
-            await self.post_sessions()
+        await self._ticking.stop()
         await self._poster.stop()
 
     # --- failures ----------------------------------------------------------------------------
@@ -162,9 +151,6 @@ class Bugsnag:
                 if each.route not in LOOKS:
                     self._counts[int(each.time) // MINUTE * MINUTE] += 1
             self._bound()
-
-    def _post(self) -> Deferred[None]:
-        return background(self.post_sessions(), "telling sessions to Bugsnag")
 
     async def post_sessions(self) -> None:
         """Post what was counted; what is not taken is posted with the next ones."""

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from .. import __version__
 from ..interfaces import FailureSeen, RecordSeen
-from .hiding import hide
+from .hiding import shown
 
 LIMIT = 500_000
 """Bytes of a payload; the service takes 512 kB."""
@@ -37,7 +37,7 @@ NAME = 200
 NOTIFIER = {
     "name": "txregistry",
     "version": __version__,
-    "url": "https://pypi.org/project/txregistry/",
+    "url": "",
 }
 
 PROJECT = __name__.partition(".")[0] + "/"
@@ -168,7 +168,7 @@ def _walk(trace: Any) -> Iterator[tuple[Any, int]]:
 
 def short(path: str) -> str:
     """The path of a module below where modules are found: it tells nothing of the machine."""
-    roots = [root.rstrip("/") + "/" for root in sys.path if root and path.startswith(root)]
+    roots = [root.rstrip("/") + "/" for root in sys.path if root]
     fitting = [root for root in roots if path.startswith(root)]
     if fitting:
         return path[len(max(fitting, key=len)) :]
@@ -190,13 +190,6 @@ def crumb(record: RecordSeen) -> dict[str, Any]:
         "type": "log",
         "metaData": {"level": record.level, "source": record.source[:NAME]},
     }
-
-
-def shown(text: str, most: int) -> str:
-    """A text as it may leave this machine."""
-    # What is cut off must not be what would have told that it is a secret.
-    text = hide(text[: 2 * most])
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _text(error: BaseException) -> str:

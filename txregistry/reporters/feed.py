@@ -146,15 +146,12 @@ class Feed:
         """What a client resumes by: a position, and the beginning of the registry's name."""
         return f"{position}-{self._name}"
 
-    def after(self, position: int) -> Awaitable[Sequence[LoggedEvent]]:
+    async def after(self, position: int) -> Sequence[LoggedEvent]:
         """The next events behind a position; none at the end of the log.
 
         :raises PositionGone: the log does not have them any more.
         :raises StorageError: they cannot be read.
         """
-        return self._after(position)
-
-    async def _after(self, position: int) -> Sequence[LoggedEvent]:
         if position >= self._end:
             return ()
         recent = self._recent

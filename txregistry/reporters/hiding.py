@@ -31,3 +31,13 @@ does anything else while one is looked at."""
 def hide(text: str) -> str:
     """A text without what looks like a secret."""
     return _SECRETS.sub(lambda found: (found["before"] or "") + HIDDEN, text)
+
+
+def shown(text: str, most: int) -> str:
+    """A text as it may leave this machine.
+
+    :param most: characters that it may have.
+    """
+    # What is cut off must not be what would have told that it is a secret.
+    text = hide(text[: 2 * most])
+    return text if len(text) <= most else text[: most - 1] + "…"

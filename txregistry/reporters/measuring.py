@@ -90,13 +90,13 @@ class Measures:
 
 def metrics_of(board: Board, values: Sequence[Value], now: float) -> list[Json]:
     """Everything that is counted or looked up."""
+    began = board.began
     found = [
         metric(family, [(labels, scaled(family, cells)) for labels, cells in series], began, now)
-        for began in (board.began,)
         for family, series in board.counted()
         if series
     ]
     others: dict[Family, list[tuple[Sequence[str], Sequence[float]]]] = {}
     for each in values:
         others.setdefault(each.family, []).append((each.labels, [each.value]))
-    return found + [metric(family, series, board.began, now) for family, series in others.items()]
+    return found + [metric(family, series, began, now) for family, series in others.items()]

@@ -7,7 +7,6 @@ the log. May import the model, the interfaces, Twisted and other modules of this
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 import uuid
@@ -21,7 +20,6 @@ from twisted.logger import Logger
 from twisted.python.reflect import qual
 from zope.interface import implementer
 
-from .. import __version__
 from ..interfaces import (
     FailureSeen,
     IEventReporter,
@@ -33,9 +31,9 @@ from ..interfaces import (
     RequestSeen,
 )
 from ..model.events import Event, LoggedEvent
-from .batches import Batches, Service
+from .batches import Batches, Service, in_json
 from .gathering import Gathering
-from .hiding import hide
+from .hiding import shown
 from .newrelic_maker import Account, NewRelicSettings
 from .posting import NotTaken, Poster, Reply
 from .sums import Interval, RequestKind, Sums
@@ -94,7 +92,7 @@ class NewRelic:
         self._common = {"appName": self.settings.name, "host": socket.gethostname()}
         self._poster = Poster(reactor)
         self._metrics = self._to(self.account.metrics, self.metrics_body)
-        self._events = self._to(self.account.events, self.events_body)
+        self._events = self._to(self.account.events, in_json)
         self._gathering = Gathering(reactor, self._events, AT_A_TIME)
         self._interval = self._fresh()
         seconds = self.settings.interval
@@ -108,7 +106,6 @@ class NewRelic:
         return {
             "Api-Key": self.account.key,
             "Content-Type": "application/json",
-            "User-Agent": f"txregistry/{__version__}",
             "x-request-id": str(uuid.uuid4()),
         }
 
@@ -187,9 +184,9 @@ class NewRelic:
             **self._common,
             "eventType": "RegistryFailure",
             "timestamp": self._when(seen.time),
-            "message": hide(seen.message)[:MESSAGE],
+            "message": shown(seen.message, MESSAGE),
             "error.class": qual(failure.type) if failure.type is not None else "unknown",
-            "error.message": hide(failure.getErrorMessage())[:MESSAGE],
+            "error.message": shown(failure.getErrorMessage(), MESSAGE),
             "error.place": _place(failure.getTracebackObject()),
             "requestId": seen.request_id,
             "incident": seen.incident,
@@ -246,11 +243,7 @@ class NewRelic:
             "host.name": self._common["host"],
             "instrumentation.provider": "txregistry",
         }
-        return _json([{"metrics": metrics, "common": {"attributes": attributes}}])
-
-    def events_body(self, events: Sequence[Flat]) -> bytes:
-        """What the Event API takes."""
-        return _json(events)
+        return in_json([{"metrics": metrics, "common": {"attributes": attributes}}])
 
 
 def metrics_of(interval: Interval, now: float) -> list[Flat]:
@@ -302,7 +295,3 @@ def _place(traceback: Any) -> str:
     while traceback.tb_next is not None:
         traceback = traceback.tb_next
     return f"{traceback.tb_frame.f_globals.get('__name__', '?')}:{traceback.tb_lineno}"
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

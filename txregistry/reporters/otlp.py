@@ -18,7 +18,7 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 from .. import __version__
 from ..counters import Family, Kind
 from ..interfaces import IWorld
-from .batches import Batches, Service
+from .batches import Batches, Service, in_json
 from .otlp_binary import binary
 from .otlp_settings import Export
 from .posting import Poster, Reply
@@ -91,7 +91,6 @@ def batches_of(
     fields = {
         **export.headers,
         "Content-Type": "application/x-protobuf" if export.binary else "application/json",
-        "User-Agent": f"txregistry/{__version__}",
     }
     service = Service(export.url, lambda: fields, LIMIT, export.compress, AGAIN)
 
@@ -152,11 +151,6 @@ def request(kind: str, items: str, values: Sequence[Json], resource: Mapping[str
             {"resource": {"attributes": attributes(resource)}, f"scope{kind}": [scope]}
         ]
     }
-
-
-def in_json(content: Json) -> bytes:
-    """What is sent, in JSON."""
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
 # --- metrics ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Posting a body to an address: one attempt, limited in time, and little of the answer is read.
 
 Redirects are not followed, cookies are not kept, nothing is decompressed, and the address is looked
-at where the connection is made. May import treq, Twisted and other modules of this room.
+at where the connection is made. May import treq, Twisted, the bodies of requests and other modules
+of this room.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
@@ -22,6 +22,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
+from ..bodies import Whole
 from .guard import CheckedWays
 
 ANSWER = 64 * 1024
@@ -49,33 +50,6 @@ class Reply:
     status: int
     text: bytes = b""
     later: float | None = None
-
-
-@implementer(IBodyProducer)
-@frozen(eq=False)
-class Whole:
-    """A body that is there, written at once."""
-
-    body: bytes
-
-    @property
-    def length(self) -> int:
-        """See ``IBodyProducer``."""
-        return len(self.body)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """See ``IBodyProducer``."""
-        consumer.write(self.body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """See ``IBodyProducer``."""
-
-    def resumeProducing(self) -> None:
-        """See ``IBodyProducer``."""
-
-    def stopProducing(self) -> None:
-        """See ``IBodyProducer``."""
 
 
 @implementer(IAgent)

@@ -115,6 +115,20 @@ class Receiver:
         return self.taken
 
 
+def endless(handler: BaseHTTPRequestHandler, fields: bytes = b"") -> int:
+    """Take an event, and never end to say so.
+
+    :param fields: lines of the head.
+    """
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n")
+    try:
+        while True:
+            handler.wfile.write(b"x" * 65536)
+    except OSError:
+        handler.close_connection = True
+        return 0
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True

@@ -85,6 +85,19 @@ class Running:
         """What the process has logged."""
         return self.log_path.read_text() if self.log_path.exists() else ""
 
+    def check(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """What ``txregistry check`` finds."""
+        done = subprocess.run(
+            [sys.executable, "-m", "txregistry", "check", str(self.configure()), *options],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=self.directory,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
     def settled_log(self) -> str:
         """What the process has logged of everything it has answered.
 

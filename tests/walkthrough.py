@@ -9,9 +9,12 @@ import stat
 import subprocess
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from images import make_layout
+from running import free_port
 
 BLOCK = re.compile(r"^\.\. code-block:: sh\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 ASSIGNMENT = re.compile(r"^(\w+)=.*$", re.MULTILINE)
@@ -76,6 +79,34 @@ def run_script(
         text=True,
         timeout=300,
     )
+
+
+def executed(
+    page: Path,
+    directory: Path,
+    images: Sequence[str] = ("image",),
+    servers: Sequence[str] = ("pid",),
+    **values: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run a page in a directory ``here`` of its own, with image layouts in it, until it succeeds.
+
+    :param servers: files with the numbers of what it starts, which is stopped at the end.
+    :param values: replace what the first block assigns, beside the place and the host.
+    """
+    here = directory / "here"
+    here.mkdir()
+    for name in images:
+        (directory / name).mkdir()
+        make_layout(directory / name, [10_000]).rename(here / name)
+    text = script(page, {"here": str(here), "host": f"localhost:{free_port()}", **values})
+    try:
+        done = run_script("set +m\n" + text.replace("sleep 0.1", "sleep 0.05"), directory, {})
+        assert done.returncode == 0, done.stderr + log(here)
+    finally:
+        for name in servers:
+            stop(here / name)
+    assert "Traceback" not in log(here)
+    return done
 
 
 def log(here: Path) -> str:

@@ -60,9 +60,13 @@ class Reply:
 
 @define
 class Client:
-    """Speaks to a registry over one kept connection."""
+    """Speaks to a registry over one kept connection.
+
+    :param fields: header fields of every request.
+    """
 
     registry: Running
+    fields: Mapping[str, str] = {}
     _connection: HTTPConnection | None = None
 
     def call(
@@ -79,7 +83,7 @@ class Client:
             path += ("&" if "?" in path else "?") + urlencode(pairs, doseq=True)
         if self._connection is None:
             self._connection = self.registry.connect()
-        fields = dict(headers or {})
+        fields = {**self.fields, **(headers or {})}
         if isinstance(body, bytes) and len(body) > 256 * 1024:
             send_attentively(self._connection, method, path, body, fields)
         else:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -268,11 +266,5 @@ def soak(registry: Running) -> None:
     client.close()
     assert "error.traceback" not in registry.log()
     assert registry.stop() == 0
-    checked = subprocess.run(
-        [sys.executable, "-m", "txregistry", "check", str(registry.configure())],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    checked = registry.check()
     assert checked.returncode == 0, checked.stdout

@@ -5,16 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
 from attrs import define, evolve, field
-from receiving import Received, Receiver, receiving
+from receiving import Received, Receiver
 from twisted.internet.defer import CancelledError
 
 from txregistry.finishing import deferred
@@ -22,7 +21,6 @@ from txregistry.interfaces import IWorld
 from txregistry.reporters import batches
 from txregistry.reporters.batches import Batches, Refused, Service
 from txregistry.reporters.posting import NotTaken, Poster, Reply
-from txregistry.world import StillWorld
 
 LIMIT = 1000
 
@@ -46,19 +44,6 @@ class Telling:
         handler.send_header("Content-Length", "0")
         handler.end_headers()
         return 0
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> IWorld:
-    from twisted.internet import reactor
-
-    return StillWorld(reactor, tmp_path)
 
 
 @pytest_twisted.async_yield_fixture

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from receiving import Receiver, receiving
+from receiving import Receiver
 from running import running
 from wire import Client
 
@@ -25,12 +25,6 @@ from txregistry.testing.contracts.reporters import ReporterContract
 from txregistry.world import World
 
 SAMPLE = Path(__file__).parents[1] / "packaging" / "sample_reporter"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,6 @@ from wire import (
     OCI_INDEX,
     OCI_MANIFEST,
     Client,
-    Reply,
     digest_of,
 )
 
@@ -26,23 +25,9 @@ FIELDS = {"User-Agent": "probe/1 <ü&>", "Host": "registry.example:5000"}
 COUNT = 18
 
 
-class Asking(Client):
-    """A client whose requests all have the same fields."""
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        **query: Any,
-    ) -> Reply:
-        return super().call(method, path, body, {**FIELDS, **(headers or {})}, **query)
-
-
 def everything(registry: Running) -> None:
     """Push, pull, mount and delete in every way that distribution knows."""
-    client = Asking(registry)
+    client = Client(registry, FIELDS)
     layer, config = b"a layer", b'{"architecture":"amd64","os":"linux"}'
     blob, wanted = client.blob("team/app", layer), client.blob("team/app", config)
     client.blob("team/app", b"")

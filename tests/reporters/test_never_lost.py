@@ -11,27 +11,15 @@ import random
 import threading
 import time
 from http.client import HTTPException
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from receiving import Received, distinct, receiving
+from receiving import Received, distinct, endless, receiving
 from running import free_port, running
 from wire import Client
 
 KILLS = int(os.environ.get("WEBHOOK_KILLS", "4"))
 DOWN = float(os.environ.get("WEBHOOK_DOWN", "0"))
 PUSHES_PER_KILL = 20
-
-
-def endless(_: Received, handler: BaseHTTPRequestHandler) -> int:
-    """Take an event, and never end to say so."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-    try:
-        while True:
-            handler.wfile.write(b"x" * 65536)
-    except OSError:
-        handler.close_connection = True
-        return 0
 
 
 def test_never_lost(tmp_path: Path) -> None:
@@ -44,7 +32,7 @@ def test_never_lost(tmp_path: Path) -> None:
     with (
         receiving(moody) as receiver,
         receiving(lambda *_: time.sleep(30) or 0) as tarpit,
-        receiving(endless) as talker,
+        receiving(lambda _, handler: endless(handler)) as talker,
     ):
         quick = {"timeout": "2s", "backoff": "50ms", "retries": ["50ms"] * 100}
         endpoints = [

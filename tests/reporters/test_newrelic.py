@@ -33,7 +33,6 @@ from txregistry.reporters.sums import REST, Interval
 from txregistry.storage.makers import FilesystemMaker
 from txregistry.testing.contracts.reporters import EVENTS as KINDS
 from txregistry.testing.contracts.reporters import ReporterContract, logged
-from txregistry.world import StillWorld
 
 
 @define
@@ -55,13 +54,6 @@ def service() -> Iterator[Service]:
     intake = Intake()
     with receiving(intake) as receiver:
         yield Service(receiver, intake)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> IWorld:
-    from twisted.internet import reactor
-
-    return StillWorld(reactor, tmp_path)
 
 
 @pytest.fixture(autouse=True)

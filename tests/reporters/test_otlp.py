@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from receiving import Receiver, receiving
+from receiving import Receiver
 from twisted.logger import globalLogPublisher
 
 from txregistry import __version__
@@ -55,7 +54,6 @@ from txregistry.reporters.posting import NotTaken
 from txregistry.reporters.sampling import SAMPLERS, Context, Sampler, read_traceparent
 from txregistry.reporters.tracing import Shown, Span, Traces
 from txregistry.testing.observer import LoggedFailures
-from txregistry.world import StillWorld
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ALL = SAMPLERS["parentbased_always_on"](1.0)
@@ -78,19 +76,6 @@ ACCESS = Access(
     "",
     "manifest",
 )
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> IWorld:
-    from twisted.internet import reactor
-
-    return StillWorld(reactor, tmp_path)
 
 
 @pytest.fixture(autouse=True)

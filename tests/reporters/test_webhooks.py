@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from io import StringIO
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from receiving import Received, Receiver, distinct, receiving, takes
+from receiving import Received, Receiver, distinct, endless, receiving, takes
 from running import Running, free_port, running
 from wire import Client, fresh_name
 
@@ -210,18 +211,9 @@ def test_order_where_much_is_refused(stage: Stage) -> None:
 def test_an_endless_answer_is_an_answer(stage: Stage) -> None:
     """Whatever a receiver says behind its status is not waited for."""
 
-    def endless(handler: BaseHTTPRequestHandler) -> int:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
-        try:
-            while True:
-                handler.wfile.write(b"x" * 65536)
-        except OSError:
-            handler.close_connection = True
-            return 0
-
     name = fresh_name("troubled")
     before = len(stage.troubled.seen)
-    stage.troubled.behaviour = Troubled(endless)
+    stage.troubled.behaviour = Troubled(partial(endless, fields=b"Content-Encoding: gzip\r\n"))
     pushed(stage, name, "v1")
     stage.troubled.wait(lambda receiver: len(receiver.seen) >= before + 3)
     stage.troubled.behaviour = takes

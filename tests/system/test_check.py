@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,9 @@ from trees import ROOT, Tree, into, links_in
 from wire import OCI_INDEX, OCI_MANIFEST, Client, digest_of
 
 
-def check(registry: Running, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "txregistry", "check", str(registry.configure()), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=registry.directory,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
-
-
 def found(registry: Running, *options: str) -> tuple[int, Counter[str]]:
     """Its exit code, and what it found, by kind."""
-    done = check(registry, "--json", *options)
+    done = registry.check("--json", *options)
     findings = [json.loads(line) for line in done.stdout.splitlines()]
     assert findings[-1]["counts"] == Counter(each["kind"] for each in findings[:-1])
     return done.returncode, Counter(findings[-1]["counts"])
@@ -72,14 +57,14 @@ def broken(tmp_path: Path) -> Broken:
         client.close()
         # While it serves nothing is wrong either.
         assert found(registry, "--bytes") == (0, Counter())
-        done = check(registry, "--repair")
+        done = registry.check("--repair")
         assert done.returncode == 1
         assert "a registry serves it" in done.stderr
     return Broken(registry, image, digest_of(body))
 
 
 def test_nothing_is_wrong(broken: Broken) -> None:
-    done = check(broken.registry, "--repair", "--bytes")
+    done = broken.registry.check("--repair", "--bytes")
     assert (done.returncode, done.stdout) == (0, "0 wrong, 0 mended\n"), done.stderr
 
 
@@ -148,7 +133,7 @@ def test_bytes(broken: Broken) -> None:
     # What was set aside is neither in the database nor in the tree any more; the image lacks it.
     lacking = Counter({"content lacking": 3})
     assert found(broken.registry, "--bytes") == (1, notes + lacking)
-    told = check(broken.registry).stdout
+    told = broken.registry.check().stdout
     for layer in layers[:3]:
         line = f"content lacking: team/app@{broken.digest}: {layer} (push the image again)"
         assert line in told.splitlines()
@@ -183,7 +168,7 @@ def test_content_that_is_lacking(tmp_path: Path) -> None:
         client = Client(registry)
         assert client.call("DELETE", f"/v2/a/manifests/{digest_of(body)}").status == 202
         client.close()
-        told = check(registry).stdout.splitlines()
+        told = registry.check().stdout.splitlines()
         lacking = f"a@{digest_of(whole)}: {digest_of(body)} (push the image again)"
         assert told == [f"content lacking: {lacking}", "1 wrong, 0 mended: 1 x content lacking"]
     indexes = {"validation": {"manifests": {"indexes": {"platforms": "none"}}}}
@@ -194,6 +179,6 @@ def test_a_tree_that_is_not_read(tmp_path: Path) -> None:
     registry = Running(tmp_path / "ours")
     registry.directory.mkdir()
     Tree(into(registry.root)).image("a", "1")
-    done = check(registry)
+    done = registry.check()
     assert done.returncode == 1
     assert "not read to the end" in done.stdout

@@ -146,13 +146,7 @@ def test_what_a_dead_command_left_is_finished(tmp_path: Path) -> None:
         assert links_of(registry.root) >= heap.links
         assert heap.served(client) == heap.kept
         client.close()
-        checked = subprocess.run(
-            [sys.executable, "-m", "txregistry", "check", str(registry.configure())],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        checked = registry.check()
         assert checked.returncode == 0, checked.stdout
         assert "error.traceback" not in registry.log()
 

@@ -49,20 +49,7 @@ SETTINGS: Mapping[str, Any] = {
 
 @define
 class Account(Client):
-    """A client that logs in with every request."""
-
-    name: str = ""
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-        **query: Any,
-    ) -> Reply:
-        login = basic(self.name) if self.name else {}
-        return super().call(method, path, body, {**login, **(headers or {})}, **query)
+    """A client that asks for documents."""
 
     def get(self, path: str, **query: Any) -> Any:
         """A document."""
@@ -99,7 +86,7 @@ def account(registry: Running) -> Iterator[Accounts]:
     found: list[Account] = []
 
     def make(name: str) -> Account:
-        found.append(Account(registry, None, name))
+        found.append(Account(registry, basic(name)))
         return found[-1]
 
     yield make

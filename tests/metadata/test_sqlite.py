@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -127,6 +128,29 @@ def test_several_processes_make_a_database(tmp_path: Path) -> None:
         assert process.returncode == 0
     with database(path) as connection:
         assert connection.execute("SELECT count(*) FROM repository").fetchone() == (4,)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_transaction_opens_no_file_elsewhere(metadata: SqliteMetadata) -> None:
+    """Neither in a directory for temporary files, which may be full or absent."""
+    await metadata.start()
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        for value in (1, 2):
+            connection.execute("SAVEPOINT part")
+            connection.executemany(
+                "INSERT INTO warned (quota, at) VALUES (?, ?)"
+                " ON CONFLICT (quota) DO UPDATE SET at = excluded.at",
+                [(f"{row:064}", value) for row in range(20000)],
+            )
+        descriptors = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        return [os.readlink(name) for name in descriptors if os.path.islink(name)]
+
+    writer = metadata._writer
+    assert writer is not None
+    opened = await writer.run(work, False)
+    assert [path for path in opened if "etilqs" in path] == []
+    await metadata.stop()
 
 
 @pytest_twisted.ensureDeferred

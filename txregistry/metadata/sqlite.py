@@ -121,6 +121,9 @@ class SqliteMetadata:
             if self.path is not None:
                 # An error of the disk may have gone unnoticed with the process before.
                 write_anew(connection)
+            # What takes a part of a transaction back is held in memory: spilled to a file, it would
+            # be outside of the registry's directory, where a full disk would refuse a push.
+            connection.execute("PRAGMA temp_store = MEMORY")
         except BaseException:
             connection.close()
             raise

@@ -12,6 +12,9 @@ from attrs import field, frozen
 
 KINDS = ["filesystem", "inmemory", "s3", "azure"]
 
+SERVERS = {"s3": "patient_moto_server", "radosgw": "radosgw_server"}
+"""Servers that speak S3, by kind: the fixture of each."""
+
 
 @frozen
 class Store:
@@ -33,10 +36,10 @@ class Store:
 def make_store(kind: str, directory: Path, request: pytest.FixtureRequest) -> Store:
     """An empty storage of one kind; its server is started by a fixture of the session."""
     directory.mkdir(exist_ok=True)
-    if kind == "s3":
-        server = request.getfixturevalue("patient_moto_server")
+    if kind in SERVERS:
+        server = request.getfixturevalue(SERVERS[kind])
         bucket = server.bucket()
-        return _remote(kind, directory, server.settings(bucket), lambda: server.everything(bucket))
+        return _remote("s3", directory, server.settings(bucket), lambda: server.everything(bucket))
     if kind == "azure":
         from azure.storage.blob import ContainerClient
 

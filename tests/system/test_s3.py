@@ -8,6 +8,8 @@ import threading
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from buckets import Server
@@ -64,6 +66,34 @@ def test_an_upload_goes_on_after_a_kill(server: Server, tmp_path: Path) -> None:
         status, _, _ = registry.get(place)
         assert status == 404
     assert [key for key in server.everything(bucket) if not key.startswith("docker/")] == []
+
+
+def test_clients_are_sent_to_another_endpoint(server: Server, tmp_path: Path) -> None:
+    """What they ask there is signed for it; the registry itself goes on where it was told to."""
+    bucket = server.bucket()
+    data = os.urandom(MEBIBYTE)
+    outside = server.url.replace("127.0.0.1", "localhost")
+    given = {"storage": {"s3": server.settings(bucket, redirectendpoint=outside)}}
+    with running(tmp_path, driver="s3", settings=given) as registry:
+        digest = digest_of(data)
+        path = f"/v2/elsewhere/blobs/uploads/?digest={digest}"
+        assert send(registry, "POST", path, data, len(data)) == 201
+        for headers, status, expected in (
+            ({}, 200, data),
+            ({"Range": "bytes=1000-1999"}, 206, data[1000:2000]),
+            ({"Range": "bytes=-5"}, 206, data[-5:]),
+        ):
+            asked = registry.request("GET", f"/v2/elsewhere/blobs/{digest}", headers=headers)
+            assert asked[0] == 307
+            assert asked[1]["location"].startswith(f"{outside}/{bucket}/")
+            with urlopen(Request(asked[1]["location"], headers=headers)) as answer:
+                assert (answer.status, answer.read()) == (status, expected)
+        head = registry.request("HEAD", f"/v2/elsewhere/blobs/{digest}")
+        with urlopen(Request(head[1]["location"], method="HEAD")) as answer:
+            assert int(answer.headers["Content-Length"]) == len(data)
+        # Not even the method may be another one.
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(Request(head[1]["location"]))
 
 
 def test_workers_share_uploads(server: Server, tmp_path: Path) -> None:

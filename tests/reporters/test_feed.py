@@ -275,7 +275,7 @@ async def test_filters(bench: Bench) -> None:
     [
         ({"start": "yesterday"}, "from now, from beginning"),
         ({"start": "9" * 30}, "from now, from beginning"),
-        ({"form": "v3"}, "v1, v2, cloudevents"),
+        ({"form": "v3"}, "v1, v2, cloudevents, chat"),
         ({"actions": ["eat"]}, "there are push, pull, mount, delete"),
         ({"repositories": ["**x"]}, "matches no repository"),
         ({"tags": ["a/b"]}, "matches no tag"),
@@ -288,7 +288,7 @@ async def test_wishes_that_make_no_sense(bench: Bench, wish: dict[str, Any], say
         await bench.follow(**wish)
 
 
-@pytest.mark.parametrize("form", ["v1", "v2", "cloudevents"])
+@pytest.mark.parametrize("form", ["v1", "v2", "cloudevents", "chat"])
 @asynchronous
 async def test_the_same_as_webhooks(bench: Bench, form: str) -> None:
     following = await bench.feed.follow(FeedWish("now", form=form), ALICE, "x", bench.again)
@@ -297,7 +297,7 @@ async def test_the_same_as_webhooks(bench: Bench, form: str) -> None:
     identifier, data = (await following.more()).decode().rstrip("\n").split("\n")
     (logged,) = await bench.log.read(0, 1)
     sent = json.loads(Envelope(form, bench.feed.place).body(logged))
-    told = sent if form == "cloudevents" else sent["events"][0]
+    told = sent["events"][0] if form in ("v1", "v2") else sent
     assert json.loads(data.removeprefix("data: ")) == told
     assert identifier == f"id: 1-{logged.registry[:8]}"
 

@@ -46,9 +46,33 @@ def test_secrets_are_not_shown(tmp_path: Path) -> None:
     assert "hush" not in text
     assert text.count("(hidden)") >= 2
     assert "receiver.example" in text
-    text = shown(loaded(tmp_path, "{name: one, url: 'https://u:hush@h/x@y'}"), origins=False)
+    text = shown(loaded(tmp_path, "{name: one, url: 'https://u:hush@h'}"), origins=False)
     assert "hush" not in text
-    assert "https://(hidden)@h/x@y" in text
+    assert "https://(hidden)@h" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://hooks.example/services/T0/B0/hush", "https://hooks.example/(hidden)"),
+        ("https://hooks.example:81?key=hush", "https://hooks.example:81/(hidden)"),
+        ("https://hooks.example/#hush", "https://hooks.example/(hidden)"),
+        ("https://hooks.example/", "https://hooks.example/"),
+    ],
+)
+def test_the_secrets_of_chats_are_not_shown(tmp_path: Path, url: str, told: str) -> None:
+    text = shown(loaded(tmp_path, f"{{name: one, url: '{url}'}}"), origins=True)
+    assert "hush" not in text
+    assert f'"url": "{told}"' in text
+
+
+def test_an_address_is_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://hooks.example/hush\n")
+    path = tmp_path / "config.yml"
+    path.write_text("version: 0.1\nnotifications: {endpoints: [{name: chat, format: chat}]}\n")
+    given = {"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL_FILE": str(tmp_path / "url")}
+    found = load(path, given, {"filesystem": FilesystemMaker()})  # type: ignore[dict-item]
+    assert found.settings.notifications.endpoints[0].url == "https://hooks.example/hush"
 
 
 def test_passwords_in_addresses_are_not_shown(tmp_path: Path) -> None:
@@ -57,7 +81,7 @@ def test_passwords_in_addresses_are_not_shown(tmp_path: Path) -> None:
     text = shown(loaded(tmp_path, text, more), origins=True)
     assert "ss@" not in text
     assert "user" not in text
-    assert "https://(hidden)@receiver.example/hook?x=a@b" in text
+    assert "https://(hidden)@receiver.example/(hidden)" in text
     assert "http://(hidden)@other.example/" in text
 
 
@@ -69,7 +93,7 @@ def test_passwords_in_addresses_are_not_shown(tmp_path: Path) -> None:
         ("{name: one, url: 'ftp://a'}", "has to be an address"),
         ("{name: one, url: 'http://'}", "has to be an address"),
         ("{name: one, url: 'http://a b'}", "has to be an address"),
-        (f"{GOOD[:-1]}, format: v3}}", "has to be one of cloudevents, v1, v2"),
+        (f"{GOOD[:-1]}, format: v3}}", "has to be one of chat, cloudevents, v1, v2"),
         (f"{GOOD[:-1]}, secrets: [short]}}", "base64 of at least 24"),
         (f"{GOOD[:-1]}, ignore: {{actions: [pulls]}}}}", "is no action"),
         (f"{GOOD[:-1]}, repositories: ['a b']}}", "matches no repository"),

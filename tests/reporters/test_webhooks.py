@@ -62,6 +62,7 @@ class Stage:
     plain: Receiver
     troubled: Receiver
     filtered: Receiver
+    chat: Receiver
     pulls: Receiver
 
     def command(self, *words: str) -> str:
@@ -87,8 +88,8 @@ def endpoint(name: str, url: str, **more: Any) -> dict[str, Any]:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("webhooks")
     with ExitStack() as stack:
-        receivers = [stack.enter_context(receiving()) for _ in range(4)]
-        plain, troubled, filtered, pulls = receivers
+        receivers = [stack.enter_context(receiving()) for _ in range(5)]
+        plain, troubled, filtered, chat, pulls = receivers
         endpoints = [
             endpoint("dead", f"http://127.0.0.1:{free_port()}/"),
             endpoint("linklocal", "http://169.254.169.254/latest"),
@@ -101,6 +102,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 tags=["v*"],
                 format="cloudevents",
             ),
+            endpoint("chat", chat.url, repositories=["talk/*"], tags=["*"], format="chat"),
             endpoint("pulls", pulls.url, repositories=["pulled/*"], ignore={"actions": ["push"]}),
         ]
         settings = {"notifications": {"endpoints": endpoints}}
@@ -235,6 +237,15 @@ def test_globs_and_cloud_events(stage: Stage) -> None:
     assert found["subject"] == f"{inside}:v1"
     assert found["source"].startswith("urn:uuid:")
     assert found["data"]["target"]["tag"] == "v1"
+
+
+def test_a_chat(stage: Stage) -> None:
+    name = fresh_name("talk")
+    pushed(stage, name, "v1")
+    stage.chat.wait(lambda receiver: receiver.seen)
+    (received,) = stage.chat.seen
+    assert received.fields["content-type"] == "application/json"
+    assert json.loads(received.body) == {"text": f"somebody pushed {stage.registry.host}/{name}:v1"}
 
 
 def test_every_pull(stage: Stage) -> None:

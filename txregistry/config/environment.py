@@ -18,7 +18,7 @@ from attrs import define, has
 from ..auth.access_settings import Access
 from ..auth.settings import Auth
 from ..interfaces import IMaker
-from ..model.options import Secret
+from ..model.options import HookAddress, Secret
 from ..reporters.settings import Reporting
 from .nodes import Mistake, Node, Reading, replaced
 from .settings import Settings, Storage
@@ -114,7 +114,7 @@ class Overlay:
                     below = self._resolve(item, rest[1:], only_secret)
                     if below is not None:
                         return [name, int(rest[0]), *below]
-                elif not rest and (not only_secret or inner is Secret):
+                elif not rest and (not only_secret or inner in (Secret, HookAddress)):
                     return [name]
                 elif rest and "Mapping" in str(inner):
                     return [name, "_".join(rest)]

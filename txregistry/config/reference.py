@@ -25,7 +25,7 @@ from ..auth.oidc_maker import OidcMaker
 from ..auth.settings import Auth
 from ..auth.silly_maker import SillyMaker
 from ..interfaces import IMaker
-from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
+from ..model.options import METADATA_KEY, Duration, HookAddress, Secret, Size, Workers
 from ..reporters.bugsnag_maker import BugsnagMaker
 from ..reporters.newrelic_maker import NewRelicMaker
 from ..storage.azure_maker import AzureMaker
@@ -246,6 +246,8 @@ def written_value(value: Any, kind: Any = None) -> str:
         return "[]"
     if secret(kind):
         return MASK
+    if kind is HookAddress:
+        return _only_host(value)
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return json.dumps(_plain(value))
     return _without_password(str(value))
@@ -257,7 +259,7 @@ def _plain(value: Any) -> Any:
         hints = get_type_hints(type(value))
         values = {name: getattr(value, name) for name in options_of(type(value))}
         return {
-            name: MASK if item and secret(hints[name]) else _plain(item)
+            name: _masked(item, hints[name]) if item else _plain(item)
             for name, item in values.items()
         }
     if isinstance(value, Mapping):
@@ -267,6 +269,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (int, float, bool)) or value is None:
         return value
     return _without_password(str(value))
+
+
+def _masked(value: Any, kind: Any) -> Any:
+    """A value of an option, in which nothing is left that is not for everybody."""
+    if kind is HookAddress:
+        return _only_host(value)
+    return MASK if secret(kind) else _plain(value)
+
+
+def _only_host(address: str) -> str:
+    """An address without what is behind its host, where that is more than a slash."""
+    found = re.fullmatch(r"([^/]*//[^/?#]*)(.*)", _without_password(address), re.DOTALL)
+    if found is None or found[2] in ("", "/"):
+        return _without_password(address)
+    return f"{found[1]}/{MASK}"
 
 
 def _without_password(text: str) -> str:

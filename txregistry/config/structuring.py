@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from attrs import NOTHING, Factory, field, fields, frozen, has
 
-from ..model.options import METADATA_KEY, Duration, Secret, Size, Workers
+from ..model.options import METADATA_KEY, Duration, HookAddress, Secret, Size, Workers
 from .foreign import IGNORED, UNSUPPORTED
 from .nodes import Mistake, Node, plain
 
@@ -189,7 +189,7 @@ def _scalar(wanted: Any, value: Any, base: Path) -> Any:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if wanted is Path:
         return base / Path(text).expanduser()
-    if wanted in (str, Secret):
+    if wanted in (str, Secret, HookAddress):
         return text
     raise TypeError(f"options cannot be of type {wanted!r}")
 

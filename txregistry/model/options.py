@@ -20,6 +20,9 @@ Size = NewType("Size", int)
 Secret = NewType("Secret", str)
 """Text that is masked wherever the configuration is shown."""
 
+HookAddress = NewType("HookAddress", str)
+"""An address whose path may be a secret; its host alone is shown."""
+
 Workers = NewType("Workers", int)
 """Processes; written in the file as a number or as ``auto``, which is kept as 0."""
 

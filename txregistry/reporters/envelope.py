@@ -1,7 +1,7 @@
-"""What is sent of an event: distribution's envelopes, byte for byte, and CloudEvents.
+"""What is sent of an event: distribution's envelopes, byte for byte, CloudEvents, lines for a chat.
 
 Source: distribution's notifications (2.8 for v1, 3.x for v2), CloudEvents 1.0.2 (structured JSON).
-May import the model and the standard library.
+May import the model, the standard library and other modules of this room.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from attrs import frozen
 
 from ..model.descriptors import OCTET_STREAM
 from ..model.events import EventAction, LoggedEvent
+from .chat import line
 
 MEDIA_TYPES = {
     "v1": "application/vnd.docker.distribution.events.v1+json",
     "v2": "application/vnd.docker.distribution.events.v2+json",
     "cloudevents": "application/cloudevents+json",
+    "chat": "application/json",
 }
+
+ENVELOPED = ("v1", "v2")
+"""Forms in which events stand in a list."""
 
 ESCAPED = re.compile("[<>&\u2028\u2029\ufffd]")
 """What Go's encoder escapes: what browsers stumble over, and bytes that are no UTF-8."""
@@ -43,10 +48,13 @@ class Place:
     prefix: str = "/"
     address: str = ""
 
+    def site(self, logged: LoggedEvent) -> str:
+        """Scheme and host that the client of an event uses."""
+        return self.base or f"{self.scheme}://{logged.event.origin.host or self.address}"
+
     def url(self, logged: LoggedEvent) -> str:
         """The address of what an event is about."""
-        event = logged.event
-        base = self.base or f"{self.scheme}://{event.origin.host or self.address}"
+        event, base = logged.event, self.site(logged)
         kind = "blobs" if event.media_type == OCTET_STREAM else "manifests"
         return f"{base}{self.prefix}v2/{event.repository}/{kind}/{event.digest}"
 
@@ -55,7 +63,7 @@ class Place:
 class Envelope:
     """Makes bodies.
 
-    :param form: ``v1``, ``v2`` or ``cloudevents``.
+    :param form: one of ``MEDIA_TYPES``.
     """
 
     form: str
@@ -69,10 +77,13 @@ class Envelope:
     def body(self, logged: LoggedEvent) -> bytes:
         """The body for an event."""
         document = self.document(logged)
-        return written(document if self.form == "cloudevents" else {"events": [document]})
+        return written({"events": [document]} if self.form in ENVELOPED else document)
 
     def document(self, logged: LoggedEvent) -> dict[str, Any]:
         """An event alone, in the form of this envelope."""
+        if self.form == "chat":
+            host = self.place.site(logged).partition("://")[2]
+            return {"text": line(logged, host, kind_of(logged))}
         return self._cloud_event(logged) if self.form == "cloudevents" else self.event(logged)
 
     def event(self, logged: LoggedEvent) -> dict[str, Any]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from attrs import define, field, frozen
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -77,6 +80,16 @@ class Undecoded:
         return self.inner.request(method, uri, headers, bodyProducer).addCallback(strip)
 
 
+class NoCookies(IndexableCookieJar):
+    """Takes no cookies and gives none; what a jar does for each request takes a while."""
+
+    def add_cookie_header(self, request: Any) -> None:
+        """See ``CookieJar``."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """See ``CookieJar``."""
+
+
 class Beginning(Protocol):
     """Keeps the beginning of an answer, reads a short one to its end and breaks off a long one."""
 
@@ -123,7 +136,8 @@ class Poster:
     policy: Any = None
     clock: Callable[[], float] = time.time
     _pool: Any = field(init=False)
-    _agent: IAgent = field(init=False)
+    _client: HTTPClient = field(init=False)
+    _cookies: NoCookies = field(factory=NoCookies)
 
     def __attrs_post_init__(self) -> None:
         reactor = self.reactor
@@ -133,7 +147,8 @@ class Poster:
         self._pool.retryAutomatically = False
         policy = self.policy or BrowserLikePolicyForHTTPS()
         ways = CheckedWays(reactor, policy, self.strict, self.timeout)
-        self._agent = Undecoded(Agent.usingEndpointFactory(reactor, ways, pool=self._pool))
+        agent = Undecoded(Agent.usingEndpointFactory(reactor, ways, pool=self._pool))
+        self._client = HTTPClient(agent, self._cookies)
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -158,12 +173,12 @@ class Poster:
 
         timer = self.reactor.callLater(timeout, give_up)
         try:
-            # A client for each request: they keep cookies.
-            running = HTTPClient(self._agent).request(
+            running = self._client.request(
                 "POST",
-                url,
+                _parsed(url),
                 headers=headers,
                 data=Whole(body),
+                cookies=self._cookies,
                 allow_redirects=False,
                 unbuffered=True,
                 reactor=self.reactor,
@@ -196,6 +211,12 @@ class Poster:
             return max(0.0, parsedate_to_datetime(text).timestamp() - self.clock())
         except ValueError:
             return None
+
+
+@lru_cache(256)
+def _parsed(url: str) -> EncodedURL:
+    """An address, taken apart; that takes longer than posting to it should."""
+    return EncodedURL.from_text(url)
 
 
 def reason_of(error: BaseException) -> str:

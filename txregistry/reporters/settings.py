@@ -15,7 +15,7 @@ from attrs import Attribute, frozen, validators
 from ..interfaces import Patience
 from ..model.events import EventAction
 from ..model.globs import repository_glob, tag_glob
-from ..model.options import Duration, Secret, option
+from ..model.options import Duration, HookAddress, Secret, option
 from .envelope import MEDIA_TYPES
 from .signing import key_of
 
@@ -88,7 +88,11 @@ class Endpoint:
     """A receiver of webhooks. Its events wait for it by its name."""
 
     name: str = option("Its name: letters, digits, '.', '_' and '-'.")
-    url: str = option("Where events are posted to.", validator=web_address)
+    url: HookAddress = option(
+        "Where events are posted to. What is behind the host is not shown: hooks of chats have "
+        "their secret there.",
+        validator=web_address,
+    )
     disabled: bool = option(
         "Send it nothing. When it is enabled again it goes on where it was, as far as the log "
         "reaches.",
@@ -118,7 +122,8 @@ class Endpoint:
     )
     ignore: Ignored = option("What it is not told.", factory=Ignored)
     format: str = option(
-        "The form of bodies: v1 (distribution 2.x), v2 (distribution 3.x) or cloudevents.",
+        "The form of bodies: v1 (distribution 2.x), v2 (distribution 3.x), cloudevents, or chat "
+        "(a line of text, as Slack, Mattermost and others take it).",
         default="v1",
         validator=validators.in_(tuple(MEDIA_TYPES)),
     )

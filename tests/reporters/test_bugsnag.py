@@ -213,6 +213,8 @@ def theirs(error: BaseException) -> tuple[Any, Any]:
         **{"auto_capture_sessions": False, "install_sys_hook": False},
     )
     client.configuration.breadcrumb_log_level = None
+    client.session_tracker.auto_sessions = True
+    client.session_tracker.start_session()
     client.notify(
         error,
         context="manifest",
@@ -221,8 +223,6 @@ def theirs(error: BaseException) -> tuple[Any, Any]:
         unhandled=True,
         severity_reason={"type": "unhandledException"},
     )
-    client.session_tracker.start_session()
-    client.session_tracker.auto_sessions = True
     client.session_tracker.send_sessions(asynchronous=False)
     if client.session_tracker.delivery_thread is not None:
         client.session_tracker.delivery_thread.cancel()
@@ -233,7 +233,7 @@ def theirs(error: BaseException) -> tuple[Any, Any]:
 def test_the_same_as_the_package() -> None:
     """Field by field; what differs differs on purpose."""
     raised = failure()
-    about = About(KEY, "1.2", "staging", "here")
+    about = About(KEY, "1.2", "staging", "here", counted=True)
     ours = json.loads(about.failures([(seen(raised), [])]))
     golden, _ = theirs(raised.value)
 
@@ -252,8 +252,14 @@ def test_the_same_as_the_package() -> None:
     # When it happened, since it is told later.
     assert event["device"] == {**other["device"], "time": "2023-11-14T22:13:20.250Z"}
     assert event["breadcrumbs"] == other["breadcrumbs"] == []
-    # Paths of this machine, users, flags and sessions that nobody has are not told.
-    left = {"releaseStage", "projectRoot", "libRoot", "user", "session", "featureFlags"}
+    # A request is a session, of the minute that it is counted in.
+    assert set(event["session"]) == set(other["session"])
+    assert event["session"]["id"] == "r1"
+    assert event["session"]["events"] == other["session"]["events"]
+    (counted,) = json.loads(about.sessions([(int(NOW) // 60 * 60, 1)]))["sessionCounts"]
+    assert event["session"]["startedAt"] == counted["startedAt"]
+    # Paths of this machine, users and flags that nobody has are not told.
+    left = {"releaseStage", "projectRoot", "libRoot", "user", "featureFlags"}
     assert set(other) - set(event) == left
     assert set(event) - set(other) == {"payloadVersion"}
     assert set(event["metaData"]) == {"txregistry"}
@@ -288,6 +294,15 @@ def test_sessions_are_those_of_the_package() -> None:
         {"startedAt": "2023-11-14T22:13:00.000Z", "sessionsStarted": 3}
     ]
     assert ours["device"]["runtimeVersions"] == {"python": platform.python_version()}
+
+
+def test_no_session_where_none_is_told() -> None:
+    """Outside of requests, and where sessions are not counted."""
+    told = [(seen(request_id=""), []), (seen(), [])]
+    both = json.loads(About(KEY, "1", "s", "h", counted=True).failures(told))["events"]
+    assert ["session" in each for each in both] == [False, True]
+    none = json.loads(About(KEY, "1", "s", "h").failures(told))["events"]
+    assert ["session" in each for each in none] == [False, False]
 
 
 # --- what is told ----------------------------------------------------------------------------

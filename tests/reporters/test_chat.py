@@ -17,10 +17,11 @@ DIGEST = Digest.of(b"x")
 SHORT = DIGEST[:19]
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 TAG = Tag("v1")
+NAMELESS = Place()
 ORIGIN = Origin(host="registry.example", actor="alice")
 
 
-def told(action: EventAction, place: Place = Place(), origin: Origin = ORIGIN, **more: Any) -> str:
+def told(action: EventAction, place: Place = NAMELESS, origin: Origin = ORIGIN, **more: Any) -> str:
     """The text of an event."""
     event = Event(action, RepositoryName("team/app"), origin=origin, **more)
     document = Envelope("chat", place).document(LoggedEvent("1", 1, 0.0, event, "r"))

@@ -81,16 +81,18 @@ class Bugsnag:
         self._records = deque(maxlen=CRUMBS * settings.breadcrumbs)
         self._poster = Poster(world.reactor, settings.timeout)
         version, stage = settings.appversion or __version__, settings.releasestage
-        about = About(self.key, version, stage, socket.gethostname(), settings.payloadversion)
+        # Who has a server of one's own would not want sessions to go somewhere else.
+        sessions = settings.sessionendpoint or (SESSIONS if settings.endpoint == NOTIFY else None)
+        url = sessions if settings.sessions else None
+        host, form = socket.gethostname(), settings.payloadversion
+        about = About(self.key, version, stage, host, form, counted=url is not None)
 
         def service(url: str, payload_version: str) -> Service:
             return Service(url, lambda: self._fields(payload_version), LIMIT, compress=False)
 
         failing = service(settings.endpoint, settings.payloadversion)
         self._failures = Batches(world, self._poster, failing, about.failures)
-        # Who has a server of one's own would not want sessions to go somewhere else.
-        url = settings.sessionendpoint or (SESSIONS if settings.endpoint == NOTIFY else None)
-        if settings.sessions and url is not None:
+        if url is not None:
             counting = service(url, SESSIONS_VERSION)
             self._sessions = Batches(world, self._poster, counting, about.sessions)
         what = "telling sessions to Bugsnag"

@@ -45,13 +45,17 @@ PROJECT = __name__.partition(".")[0] + "/"
 
 @frozen
 class About:
-    """What is the same in every payload."""
+    """What is the same in every payload.
+
+    :param counted: whether sessions are told as well, which failures then belong to.
+    """
 
     key: str = field(repr=False)
     version: str
     stage: str
     hostname: str
     payload_version: str = "5"
+    counted: bool = False
 
     @property
     def app(self) -> dict[str, Any]:
@@ -101,6 +105,14 @@ class About:
             # What fails in one place for one reason is one error, whatever the text says.
             group = f"{found[0]['errorClass']} in {seen.route}"
             where = {"context": seen.route, "groupingHash": group}
+        if self.counted and seen.request_id:
+            # A request is a session.
+            unhandled = int(bool(seen.incident))
+            where["session"] = {
+                "id": seen.request_id,
+                "startedAt": moment(seen.time // 60 * 60),
+                "events": {"handled": 1 - unhandled, "unhandled": unhandled},
+            }
         # What a request ended by is not handled; other work tells of it and goes on.
         kind = "unhandledException" if seen.incident else "handledException"
         return {

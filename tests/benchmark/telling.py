@@ -2,7 +2,8 @@
 
 ``python tests/benchmark/telling.py --requests 200000`` offers as many requests, each another one,
 to the reporter to New Relic and to OpenTelemetry's spans, whose services take connections and never
-answer. Everything is printed; nothing is asserted.
+answer. It notes as many pulls, which are written to a log on disk. Everything is printed; nothing
+is asserted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from attrs import frozen
@@ -23,16 +25,23 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 from twisted.internet.task import deferLater, react  # noqa: E402
 
 from txregistry.log import Access  # noqa: E402
+from txregistry.metadata.event_log import SqliteEventLog  # noqa: E402
+from txregistry.metadata.sqlite import SqliteMetadata  # noqa: E402
+from txregistry.model.digests import Digest  # noqa: E402
+from txregistry.model.events import Pulled  # noqa: E402
+from txregistry.model.names import RepositoryName, Tag  # noqa: E402
 from txregistry.reporters.dispatcher import Stream  # noqa: E402
 from txregistry.reporters.newrelic import NewRelic  # noqa: E402
 from txregistry.reporters.newrelic_maker import Account, NewRelicSettings  # noqa: E402
 from txregistry.reporters.observing import Watcher  # noqa: E402
 from txregistry.reporters.otlp_settings import Export  # noqa: E402
+from txregistry.reporters.pulls import Pulls  # noqa: E402
 from txregistry.reporters.sampling import SAMPLERS  # noqa: E402
 from txregistry.reporters.tracing import Shown, Traces  # noqa: E402
-from txregistry.world import StillWorld  # noqa: E402
+from txregistry.world import StillWorld, World  # noqa: E402
 
 ROUND = 5000
+TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
 @frozen
@@ -101,6 +110,44 @@ async def told(reactor: Any, requests: int, traced: bool) -> Found:
     return Found(peak, last, dropped, seconds / requests)
 
 
+async def noted(reactor: Any, pulls: int) -> tuple[float, float]:
+    """Note pulls, as the way of each request does.
+
+    :return: seconds that it takes on that way for each, and until it is written down, in which a
+        thread is at work.
+    """
+    with TemporaryDirectory(prefix="txregistry-telling-") as place:
+        world = World(reactor, Path(place))
+        world.start()
+        metadata = SqliteMetadata(Path(place) / "metadata.sqlite3", world)
+        await metadata.start()
+        log = SqliteEventLog(metadata)
+        kept = Pulls(log, reactor, lambda event: True)
+        digest = Digest.of(b"x")
+        pulled = Pulled(RepositoryName("team/app"), digest, TYPE, 1234, Tag("v1"))
+        seconds, started = 0.0, time.perf_counter()
+        for first in range(0, pulls, ROUND):
+            began = time.perf_counter()
+            for number in range(first, min(pulls, first + ROUND)):
+                kept.note(
+                    pulled,
+                    f"request{number:08}",
+                    "192.0.2.1:40000",
+                    "registry.example",
+                    "GET",
+                    "docker/27.1 go/go1.22 git-commit/abcdef0 kernel/6.8 os/linux arch/amd64",
+                    "robot",
+                )
+            seconds += time.perf_counter() - began
+            while log.last() < min(pulls, first + ROUND):
+                await deferLater(reactor, 0.01, lambda: None)
+        whole = time.perf_counter() - started
+        await kept.stop()
+        await metadata.stop()
+        world.stop()
+    return seconds / pulls, whole / pulls
+
+
 async def measure(reactor: Any, requests: int) -> None:
     """Measure, and print."""
     found = await told(reactor, requests, True)
@@ -108,6 +155,8 @@ async def measure(reactor: Any, requests: int) -> None:
     print(f"memory at most: {found.peak / 1e6:.1f} MB, at the end: {found.last / 1e6:.1f} MB")
     found = await told(reactor, requests, False)
     print(f"time for each: {found.each * 1e6:.1f} us, of which making it up is a part")
+    way, written = await noted(reactor, requests)
+    print(f"a pull is noted in {way * 1e6:.2f} us, and written down in {written * 1e6:.1f} us")
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ from .http.limits import Limits
 from .http.proxies import Proxies
 from .http.replay import UNUSUAL, Replay
 from .http.rules import Rules
+from .http.shares import Shares
 from .http.site import RegistrySite
 from .http.throttle import Buckets, Throttle
 from .interfaces import (
@@ -169,6 +170,7 @@ def make_site(
         None if tls is None or not http.tls.verifies_clients else tls.client_certificate,
     )
     site.pulls = registry.reporting.pulls
+    site.shares = Shares.beside(registry.core.driver)
     return site
 
 

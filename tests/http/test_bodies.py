@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from attrs import define, field
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from txregistry.http.bodies import GATHERING, BodyBroken, ClientGone, RequestBody
-from txregistry.http.shares import LEAST, Shares
+from txregistry.http.shares import BESIDE, LEAST, Shares
+from txregistry.interfaces import IGathering
 
 SHARE = 4 * LEAST
 
@@ -151,6 +153,19 @@ def test_a_share_is_a_part_of_the_whole() -> None:
     for _ in range(1050):
         shares.leave()
     assert shares.size == 10 * LEAST
+
+
+def test_beside_a_storage_that_gathers_bodies_keep_less() -> None:
+    @implementer(IGathering)
+    class Gathering:
+        pass
+
+    alone = Shares().size
+    for driver, size in ((object(), alone), (Gathering(), BESIDE // 4)):
+        shares = Shares.beside(driver)
+        for _ in range(4):
+            shares.enter()
+        assert shares.size == size
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "discard", "close"])

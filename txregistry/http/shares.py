@@ -1,14 +1,21 @@
 """Memory for the bodies that are being received: each has a share, all together have a bound.
 
-May import attrs only.
+May import the interfaces and attrs.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define
+
+from ..interfaces import IGathering
 
 LEAST = 64 * 1024
 """Bytes that a body may always keep, and that are worth handing on."""
+
+BESIDE = 1024 * 1024
+"""Bytes of all shares where the storage keeps more of each body than that, in any case."""
 
 
 @define(eq=False)
@@ -25,6 +32,11 @@ class Shares:
     total: int = 32 * 1024 * 1024
     most: int = 1024 * 1024
     _bodies: int = 0
+
+    @classmethod
+    def beside(cls, driver: Any) -> Shares:
+        """Shares for bodies that go to a storage."""
+        return cls(BESIDE) if IGathering.providedBy(driver) else cls()
 
     def enter(self) -> None:
         """One more body is being received."""

@@ -22,6 +22,9 @@ from .lookout import Lookout
 
 PRUNING = 60.0
 
+COMPARING = 0.9
+"""Seconds between two looks at what was asked for by a command, at which somebody waits."""
+
 _log = Logger()
 
 
@@ -44,6 +47,7 @@ class Relay:
     upto: Callable[[], int] | None = None
     _lookout: Lookout = field(init=False)
     _pruning: LoopingCall | None = None
+    _compared: float = 0.0
 
     def __attrs_post_init__(self) -> None:
         self._lookout = Lookout(self.log, self.reactor, self._news)
@@ -66,14 +70,22 @@ class Relay:
         await together(courier.stop() for courier in self.couriers)
 
     def _news(self) -> None:
+        now = self.reactor.seconds()
         try:
-            last, cursors = self.log.last(), self.log.cursors()
+            last = self.log.last()
+            if now - self._compared >= COMPARING:
+                self._compare()
+                self._compared = now
         except StorageError:
             return
-        generations = {cursor.name: cursor.generation for cursor in cursors}
+        for courier in self.couriers:
+            courier.ring(last)
+
+    def _compare(self) -> None:
+        """Notice what another process has changed of what waits."""
+        generations = {cursor.name: cursor.generation for cursor in self.log.cursors()}
         for courier in self.couriers:
             courier.changed(generations.get(courier.name, 0))
-            courier.ring(last)
 
     def _prune(self) -> Deferred[None]:
         return background(self._drop_old(), "dropping old events")

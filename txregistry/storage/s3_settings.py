@@ -116,9 +116,10 @@ class S3Settings:
         "The canned access list of objects.", default="private", validator=validators.in_(ACLS)
     )
     chunksize: Size = option(
-        "The size of the parts that blobs are sent in, and about what an upload may keep in "
-        "memory; smaller ones are sent while memory is short. Between 5MiB and 5GiB.",
-        default=Size(10 * MEBIBYTE),
+        "The size of the parts that blobs are sent in. Each process keeps three of them in memory, "
+        "for all uploads together; more uploads than that send smaller ones. Between 5MiB and "
+        "5GiB.",
+        default=Size(5 * MEBIBYTE),
         validator=_chunk,
     )
     multipartcopythresholdsize: Size | None = option(

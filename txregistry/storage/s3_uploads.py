@@ -24,12 +24,11 @@ from .s3_states import Overtaken, UploadStates
 SMALLEST_PART = 5 * 1024 * 1024
 """What S3 takes for a part that is not the last one."""
 
-ROOM = 12 * 1024 * 1024
-"""Bytes of all uploads in memory beyond which each sends its part as soon as it may, and takes
-nothing more before that has arrived."""
-
 FLIGHTS = 3
 """Parts of one upload that are under way at once, while there is room."""
+
+BESIDE = 1024 * 1024
+"""Bytes that are gathered while so many parts are under way."""
 
 REMEMBERED = 4096
 
@@ -39,6 +38,9 @@ class S3Uploads:
     """The uploads of a bucket.
 
     :param chunk: bytes of a part while there is room.
+    :ivar room: bytes of all uploads in memory beyond which each sends its part as soon as it may,
+        and takes nothing more before that has arrived. One alone goes on while its parts are under
+        way.
     """
 
     client: S3Client
@@ -47,6 +49,10 @@ class S3Uploads:
     copier: Copier
     _known: OrderedDict[str, UploadState] = field(factory=OrderedDict)
     used: int = 0
+    room: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.room = FLIGHTS * self.chunk + BESIDE
 
     # --- the life of an upload ---------------------------------------------------------------
 
@@ -178,7 +184,7 @@ class S3Uploads:
 
     async def _add(self, state: UploadState, data: bytes) -> None:
         await self._tail(state)
-        while state.flights and self.used + len(data) > ROOM:
+        while state.flights and self.used + len(data) > self.room:
             await self._landing(state)
         state.add(data)
         self.used += len(data)
@@ -190,7 +196,7 @@ class S3Uploads:
     def _part_size(self, state: UploadState) -> int:
         """Parts grow with their number, since S3 takes ten thousand."""
         growth = 1 + len(state.parts) // 1000
-        return growth * (SMALLEST_PART if self.used > ROOM else self.chunk)
+        return growth * (SMALLEST_PART if self.used > self.room else self.chunk)
 
     async def _start_part(self, state: UploadState, size: int) -> None:
         if state.multipart is None:
@@ -255,7 +261,7 @@ class S3Uploads:
             await self._start_part(state, state.tail_size)
         await self._landed(state)
         await self._write(state)
-        if self.used > ROOM // 2:
+        if self.used > self.room // 2:
             self._drop_tail(state)
 
     async def _write(self, state: UploadState) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from .assembly import Registry
 from .config.settings import Settings
 from .health import STORAGE, Check, file_probe, http_probe, tcp_probe
@@ -28,8 +30,14 @@ def checks_of(settings: Settings, registry: Registry, audit: IHealth | None) -> 
         found.append(Check(str(file.file), file_probe(file.file, world), file.interval))
     for http in health.http:
         asked = http_probe(http.uri, http.headers, http.statuscode, http.timeout, world.reactor)
-        found.append(Check(http.uri, asked, http.interval, http.threshold, http.timeout))
+        found.append(Check(_public(http.uri), asked, http.interval, http.threshold, http.timeout))
     for tcp in health.tcp:
         tried = tcp_probe(tcp.addr, tcp.timeout, world.reactor)
         found.append(Check(tcp.addr, tried, tcp.interval, tcp.threshold, tcp.timeout))
     return found
+
+
+def _public(address: str) -> str:
+    """An address without what may be secret: a login before the host, the query behind the path."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import Attribute, evolve, frozen, validators
 
-from ..model.options import Duration, Secret, option
+from ..model.options import Duration, HookAddress, Secret, option
 
 INTERVAL = "Time between two looks."
 THRESHOLD = "Failures in a row after which the check fails."
@@ -70,7 +70,10 @@ class FileCheck:
 class HttpCheck:
     """Another web service."""
 
-    uri: str = option("What is asked, by HEAD.", validator=_web_address)
+    uri: HookAddress = option(
+        "What is asked, by HEAD. A login and a query in it are told nobody.",
+        validator=_web_address,
+    )
     headers: Mapping[str, Sequence[Secret]] = option("Header fields of the request.", factory=dict)
     statuscode: int = option("The status that the answer has to have.", default=200)
     timeout: Duration = _timeout()

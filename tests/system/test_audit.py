@@ -1,4 +1,7 @@
-"""The audit log of running registries: each change once, each failure, whatever is killed."""
+"""The audit log of running registries: each change once, each failure, whatever is killed.
+
+``AUDIT_PUSHES`` is the number of changes, ``AUDIT_LIVES`` of kills among them.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from wire import Client, digest_of
 
 from txregistry.__main__ import main
 from txregistry.audit.chain import records
+
+LIVES = int(os.environ.get("AUDIT_LIVES", "4"))
+PUSHES = int(os.environ.get("AUDIT_PUSHES", "48"))
 
 ALICE = basic("alice")
 BAD = basic("mallory", "guess")
@@ -117,20 +123,21 @@ def altered(registry: Running) -> None:
 
 
 def test_pushes_that_are_acknowledged_when_all_is_killed(tmp_path: Path) -> None:
-    """Each of them once, however often everything dies in the middle."""
+    """O04: each of them once, however often everything dies in the middle."""
     pushed: list[str] = []
     registry = Running(tmp_path, settings={"audit": {"enabled": True}})
     try:
-        for life in range(4):
+        for life in range(LIVES):
             registry.start()
             client = Client(registry)
-            for number in range(4 + 5 * life):
+            for number in range(PUSHES // LIVES):
                 content = f"{life}-{number}".encode()
                 pushed.append(client.blob("a", content))
             client.close()
             registry.kill()
         registry.start()
         wait_for(lambda: len(changes(registry)) >= len(pushed))
+        assert len(pushed) == PUSHES // LIVES * LIVES
     finally:
         registry.stop()
     assert sorted(each["digest"] for each in changes(registry)) == sorted(pushed)

@@ -14,7 +14,7 @@ import pytest
 from running import Running, running
 from wire import Client
 
-SIZE = int(os.environ.get("LARGE_BLOB", str(2 * 1024**3)))
+SIZE = int(os.environ.get("LARGE_BLOB", str(1024**3)))
 GROWTH = 32 * 1024**2
 PIECE = 1024**2
 

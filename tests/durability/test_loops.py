@@ -104,6 +104,9 @@ def killed_again_and_again(registry: Running, kills: int, after: float) -> Effec
     :param after: seconds that each life lasts at least.
     :return: what it promised; it has stopped.
     """
+    # Each life leaves some upload sessions of one client behind.
+    many = {"http": {"limits": {"uploads": 100_000, "uploadsperidentity": 100_000}}}
+    registry.settings = merged(registry.settings, many)
     registry.start()
     chance = random.Random(2)
     kept: Effect = {}

@@ -227,3 +227,13 @@ def test_another_user_is_sent_away(tmp_path: Path) -> None:
         os.chown(registry.root, 65534, -1)
         output = txregistry(registry, "export", "other", "-o", tmp_path / "a", code=1)
         assert "belongs to the user with the number 65534" in output
+
+
+def test_another_directory_gets_no_database(tmp_path: Path) -> None:
+    """Where the working directory says where it is."""
+    bucket = {"bucket": "nobody", "region": "us-east-1", "accesskey": "a", "secretkey": "s"}
+    registry = Running(tmp_path, driver="s3", settings={"storage": {"s3": bucket}})
+    registry.configure()
+    output = txregistry(registry, "export", "other", "-o", tmp_path / "a", code=1)
+    assert "there is no database at" in output
+    assert not list(tmp_path.rglob("metadata.sqlite3"))

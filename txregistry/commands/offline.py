@@ -21,7 +21,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..assembly import Registry, assemble
+from ..assembly import Registry, assemble, database_path
 from ..config.load import Loaded
 from ..finishing import deferred
 from ..interfaces import ILifecycle, IRegistry, StorageError
@@ -43,11 +43,12 @@ def offline(loaded: Loaded, work: Work, alone: bool) -> int:
 
     :param alone: whether nobody may serve meanwhile; refused if somebody does.
     :return: the exit code that the work gives, or 1 if something cannot be used.
-    :raises UsageError: the data belong to another user.
+    :raises UsageError: the data belong to another user, or are somewhere else.
     """
     from twisted.internet import reactor
 
     check_owner(loaded)
+    check_place(loaded)
     predicate = LogLevelFilterPredicate(LogLevel.warn)
     observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [predicate])
     globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
@@ -76,6 +77,21 @@ def check_owner(loaded: Loaded) -> None:
         raise UsageError(
             f"{root} belongs to the user with the number {root.stat().st_uid}: run this command "
             "as that user, so that the server can use what it writes"
+        )
+
+
+def check_place(loaded: Loaded) -> None:
+    """Nobody wants a new database because a command was given in another directory.
+
+    :raises UsageError: the directory says where the database is, and there is none.
+    """
+    settings = loaded.settings
+    chosen = settings.metadata.sqlite.path or settings.storage.root
+    path = database_path(settings)
+    if chosen is None and path is not None and not path.exists():
+        raise UsageError(
+            f"there is no database at {path}: give this command in the directory that the "
+            "registry runs in, or set metadata.sqlite.path; a new registry has to be started first"
         )
 
 

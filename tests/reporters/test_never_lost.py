@@ -34,7 +34,9 @@ def test_never_lost(tmp_path: Path) -> None:
         receiving(lambda *_: time.sleep(30) or 0) as tarpit,
         receiving(lambda _, handler: endless(handler)) as talker,
     ):
-        quick = {"timeout": "2s", "backoff": "50ms", "retries": ["50ms"] * 100}
+        # The last pause makes the schedule longer than the receiver is away.
+        retries = ["50ms"] * 100 + [f"{60 + DOWN:g}s"]
+        quick = {"timeout": "2s", "backoff": "50ms", "retries": retries}
         endpoints = [
             {"name": "one", "url": receiver.url, **quick},
             {"name": "tarpit", "url": tarpit.url, **quick},

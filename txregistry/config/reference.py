@@ -244,10 +244,8 @@ def written_value(value: Any, kind: Any = None) -> str:
         return "{}"
     if isinstance(value, Sequence) and not isinstance(value, str) and not value:
         return "[]"
-    if secret(kind):
-        return MASK
-    if kind is HookAddress:
-        return _only_host(value)
+    if kind is HookAddress or secret(kind):
+        return str(_masked(value, kind))
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return json.dumps(_plain(value))
     return _without_password(str(value))

@@ -38,9 +38,6 @@ class S3Uploads:
     """The uploads of a bucket.
 
     :param chunk: bytes of a part while there is room.
-    :ivar room: bytes of all uploads in memory beyond which each sends its part as soon as it may,
-        and takes nothing more before that has arrived. One alone goes on while its parts are under
-        way.
     """
 
     client: S3Client
@@ -49,10 +46,15 @@ class S3Uploads:
     copier: Copier
     _known: OrderedDict[str, UploadState] = field(factory=OrderedDict)
     used: int = 0
-    room: int = field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.room = FLIGHTS * self.chunk + BESIDE
+    @property
+    def room(self) -> int:
+        """Bytes of all uploads in memory that let one alone go on while its parts are under way.
+
+        Beyond them each sends its part as soon as it may, and takes nothing more before that has
+        arrived.
+        """
+        return FLIGHTS * self.chunk + BESIDE
 
     # --- the life of an upload ---------------------------------------------------------------
 
